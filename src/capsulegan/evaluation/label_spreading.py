@@ -1,0 +1,280 @@
+"""Semi-supervised classification by label spreading, with generated images as the unlabelled ones.
+
+Zhou et al., *Learning with local and global consistency* (2004), as scikit-learn implements it. What is
+ours is the graph: exact neighbours by matrix products, those among the unlabelled images found once for
+any number of labelled sets, and handed to scikit-learn as its kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from torch import Tensor
+
+from capsulegan.errors import UserError
+from capsulegan.evaluation.intervals import Share, share
+from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
+
+REACH = 50
+"""Neighbours that are found for every point: the most that a kernel may use."""
+
+
+@dataclass(frozen=True)
+class SpreadingSettings:
+    """How labels spread."""
+
+    kernel: Literal["knn", "rbf"] = "knn"
+    """knn: weight 1 to each of the nearest images. rbf: exp(-gamma d^2), d between pixels in [0, 1]."""
+    neighbours: int = 7
+    """How many nearest images (itself among them, as in scikit-learn) a point is joined to, at most 50. The
+    radial kernel too is cut off there; `dropped_weight` in the record bounds what that leaves out."""
+    gamma: float = 0.1
+    """Of the radial kernel."""
+    alpha: float = 0.2
+    """Share of its label that a point takes from its neighbours, in (0, 1)."""
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of its range."""
+        if self.kernel not in ("knn", "rbf"):
+            raise UserError(f"kernel must be knn or rbf, got {self.kernel!r}")
+        if not 1 <= self.neighbours <= REACH:
+            raise UserError(f"neighbours must be between 1 and {REACH}, got {self.neighbours}")
+        if not self.gamma > 0:
+            raise UserError(f"gamma must be above 0, got {self.gamma}")
+        if not 0 < self.alpha < 1:
+            raise UserError(f"alpha must be between 0 and 1, got {self.alpha}")
+
+
+CANDIDATES = tuple(
+    SpreadingSettings(kernel=kernel, neighbours=count, gamma=gamma, alpha=alpha)
+    for alpha in (0.2, 0.8)
+    for kernel, count, gamma in [("knn", count, 0.1) for count in (5, 7, 15, 50)]
+    + [("rbf", REACH, gamma) for gamma in (0.03, 0.1, 0.3)]
+)
+"""What `Spreader.choose` chooses from."""
+
+
+@dataclass(frozen=True)
+class SpreadingError:
+    """The error of a classification, and all that it depends on."""
+
+    error: Share
+    """Share of test images that are given a wrong label; undecided ones count as wrong."""
+    labelled: int
+    unlabelled: int
+    undecided: int
+    """Test images that no label reached."""
+    settings: SpreadingSettings
+    dropped_weight: float
+    """Upper bound, averaged over points, of the share of kernel weight beyond the last neighbour."""
+
+
+def label_spreading_error(
+    generated: ArrayLike | Tensor,
+    labelled: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
+    test: ArrayLike | Tensor,
+    test_labels: ArrayLike | Tensor,
+    *,
+    kernel: Literal["knn", "rbf"] = "knn",
+    neighbours: int = 7,
+    gamma: float = 0.1,
+    alpha: float = 0.2,
+) -> SpreadingError:
+    """Return the test error when labels spread over generated images (Jaiswal et al. 2018, section 4.3).
+
+    Parameters
+    ----------
+    generated : array of shape (N, ...)
+        Unlabelled images: uint8, or floats in [0, 1].
+    labelled, labels : arrays of shape (L, ...), (L,)
+        Real labelled images and their classes, integers from 0.
+    test, test_labels : arrays of shape (T, ...), (T,)
+    kernel, neighbours, gamma, alpha
+        See `SpreadingSettings`.
+
+    Returns
+    -------
+    SpreadingError
+
+    Raises
+    ------
+    UserError
+        If shapes do not fit, a value is not finite, or a setting is out of range.
+    """
+    settings = SpreadingSettings(kernel, neighbours, gamma, alpha)
+    spreader = Spreader(generated, test)
+    return spreader.error(labelled, labels, test_labels, settings)
+
+
+class Spreader:
+    """Unlabelled images and the images to classify, with the neighbours among them, found once.
+
+    Parameters
+    ----------
+    unlabelled : array of shape (N, ...)
+        uint8, or floats in [0, 1].
+    queries : array of shape (Q, ...)
+        Images to classify. They are not part of the graph.
+    """
+
+    def __init__(self, unlabelled: ArrayLike | Tensor, queries: ArrayLike | Tensor) -> None:
+        self.unlabelled, self.queries = flat_pixels(unlabelled), flat_pixels(queries)
+        if self.unlabelled.shape[1] != self.queries.shape[1]:
+            raise UserError(
+                f"images must have one size, got {self.unlabelled.shape[1]} and {self.queries.shape[1]} pixel values"
+            )
+        self._among = neighbours(self.unlabelled, self.unlabelled, REACH)
+        self._from_queries = neighbours(self.queries, self.unlabelled, REACH)
+
+    def error(
+        self,
+        labelled: ArrayLike | Tensor,
+        labels: ArrayLike | Tensor,
+        query_labels: ArrayLike | Tensor,
+        settings: SpreadingSettings,
+    ) -> SpreadingError:
+        """Return the share of queries whose label is not found; arguments as `label_spreading_error`."""
+        graph = self._graph(labelled)
+        return self._spread(graph, np.asarray(labels), np.asarray(query_labels), settings)
+
+    def choose(
+        self,
+        labelled: ArrayLike | Tensor,
+        labels: ArrayLike | Tensor,
+        query_labels: ArrayLike | Tensor,
+        candidates: Sequence[SpreadingSettings] = CANDIDATES,
+    ) -> SpreadingSettings:
+        """Return the settings with the least error on the queries, which must be no test images."""
+        graph = self._graph(labelled)
+        known, wanted = np.asarray(labels), np.asarray(query_labels)
+        return min(candidates, key=lambda settings: self._spread(graph, known, wanted, settings).error.value)
+
+    def _graph(self, labelled: ArrayLike | Tensor) -> Graph:
+        """Join the labelled images to the unlabelled ones."""
+        points = flat_pixels(labelled)
+        if points.shape[1] != self.unlabelled.shape[1]:
+            raise UserError(
+                f"images must have one size, got {self.unlabelled.shape[1]} and {points.shape[1]} pixel values"
+            )
+        count = len(self.unlabelled)
+        from_labelled = merged(
+            neighbours(points, self.unlabelled, REACH), neighbours(points, points, REACH), count, REACH
+        )
+        from_unlabelled = merged(self._among, neighbours(self.unlabelled, points, REACH), count, REACH)
+        width = from_labelled.indices.shape[1]
+        return Graph(
+            points=Neighbours(
+                torch.cat([from_unlabelled.distances[:, :width], from_labelled.distances]),
+                torch.cat([from_unlabelled.indices[:, :width], from_labelled.indices]),
+            ),
+            queries=merged(self._from_queries, neighbours(self.queries, points, REACH), count, REACH),
+            labelled=len(points),
+        )
+
+    def _spread(
+        self, graph: Graph, labels: NDArray[Any], query_labels: NDArray[Any], settings: SpreadingSettings
+    ) -> SpreadingError:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.semi_supervised import LabelSpreading
+
+        if len(labels) != graph.labelled or len(query_labels) != len(self.queries):
+            raise UserError(
+                f"labels must be one for each image: got {len(labels)} for {graph.labelled} labelled and "
+                f"{len(query_labels)} for {len(self.queries)} other images"
+            )
+        total = len(graph.points.indices)
+        within, across = graph.weights(settings)
+        # scikit-learn sees points as row numbers and asks the kernel for their weights.
+        rows = np.arange(total + len(query_labels), dtype=np.float64)[:, None]
+
+        def kernel(first: NDArray[Any], second: NDArray[Any]) -> sparse.csr_array:
+            return across.T if second[0, 0] == total else within
+
+        known = np.concatenate([np.full(total - len(labels), -1), labels])
+        model = LabelSpreading(kernel=kernel, alpha=settings.alpha)
+        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            probabilities = model.fit(rows[:total], known).predict_proba(rows[total:])
+        decided = np.isfinite(probabilities).all(axis=1)
+        answers = model.classes_[np.nan_to_num(probabilities).argmax(axis=1)]
+        wrong = int((~decided | (answers != query_labels)).sum())
+        return SpreadingError(
+            error=share(wrong, len(query_labels)),
+            labelled=len(labels),
+            unlabelled=total - len(labels),
+            undecided=int((~decided).sum()),
+            settings=settings,
+            dropped_weight=graph.dropped_weight(settings),
+        )
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Unlabelled, then labelled points, and their nearest neighbours among all of them."""
+
+    points: Neighbours
+    queries: Neighbours
+    labelled: int
+
+    def weights(self, settings: SpreadingSettings) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Return the kernel between points (N, N) and from queries to points (Q, N)."""
+        size = len(self.points.indices)
+        within = kernel_matrix(self.points, settings, size)
+        if settings.kernel == "rbf":  # a symmetric kernel stays one when it is cut off
+            within = within.maximum(within.T)
+        return within, kernel_matrix(self.queries, settings, size)
+
+    def dropped_weight(self, settings: SpreadingSettings) -> float:
+        """Bound the share of weight that a cut-off radial kernel leaves out; 0 for the knn kernel.
+
+        All points beyond the last neighbour weigh at most as much as that one each.
+        """
+        if settings.kernel == "knn":
+            return 0.0
+        weights = (-settings.gamma * self.points.distances[:, : settings.neighbours].double()).exp()
+        beyond = weights[:, -1] * (len(weights) - weights.shape[1])
+        return float((beyond / (beyond + weights.sum(dim=1))).nan_to_num(1.0).mean())
+
+
+def kernel_matrix(found: Neighbours, settings: SpreadingSettings, size: int) -> sparse.csr_array:
+    """Return the kernel's weights of the nearest neighbours as a sparse matrix (rows, size)."""
+    count = min(settings.neighbours, found.indices.shape[1])
+    rows = len(found.indices)
+    if settings.kernel == "knn":
+        weights = torch.ones(rows, count, dtype=torch.float64)
+    else:
+        weights = (-settings.gamma * found.distances[:, :count].double()).exp()
+    ends = np.arange(0, rows * count + 1, count)
+    columns = found.indices[:, :count].reshape(-1).cpu().numpy()
+    return sparse.csr_array((weights.reshape(-1).cpu().numpy(), columns, ends), shape=(rows, size))
+
+
+def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
+    """Return images as rows of float32 in [0, 1]: (N, ...) -> (N, F)."""
+    tensor = torch.as_tensor(images)
+    if tensor.dim() < 2 or len(tensor) == 0:
+        raise UserError(f"images must have shape (N, ...) with N at least 1, got {tuple(tensor.shape)}")
+    flat = tensor.flatten(1).float()
+    if not tensor.is_floating_point():
+        flat = flat / 255
+    if not flat.isfinite().all():
+        raise UserError("images must be finite, got NaN or infinity")
+    return flat
+
+
+def described(settings: SpreadingSettings) -> dict[str, Any]:
+    """Return the settings as a JSON object, without those that the kernel does not use."""
+    document = dataclasses.asdict(settings)
+    if settings.kernel == "knn":
+        del document["gamma"]
+    return document

@@ -1,0 +1,7 @@
+"""Networks. They compute: no losses, no optimizers, no files."""
+
+from capsulegan.networks.capsnet import CapsNet
+from capsulegan.networks.discriminators import CapsuleDiscriminator, ConvDiscriminator
+from capsulegan.networks.generator import Generator
+
+__all__ = ["CapsNet", "CapsuleDiscriminator", "ConvDiscriminator", "Generator"]

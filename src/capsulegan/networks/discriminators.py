@@ -1,0 +1,93 @@
+"""Discriminators. Each takes images in [-1, 1] and returns one logit per image.
+
+The sigmoid of the logit is the probability that the image is real; for a capsule discriminator that is
+the length of its last capsule.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from capsulegan.capsules import CapsuleLayer, length_logits
+from capsulegan.networks.generator import initialize_dcgan
+from capsulegan.networks.sizes import check_image_shape, halvings
+from capsulegan.networks.trunks import count_capsules, primary_capsules
+
+
+class ConvDiscriminator(nn.Module):
+    """Strided convolutions, batch norm but in the first, leaky ReLU 0.2 (Radford et al. 2016).
+
+    Parameters
+    ----------
+    image_size : int
+        Width and height in pixels: a multiple of 4 from 8 to 128.
+    channels : int
+        1 (grey) or 3 (RGB).
+    width : int
+        Channels of the first hidden map; each further one has twice as many. Images of 16 pixels or
+        fewer have a first map of their own size, all others one of half their size.
+    """
+
+    def __init__(self, image_size: int, channels: int = 1, width: int = 64) -> None:
+        super().__init__()
+        check_image_shape(image_size, channels)
+        depth = halvings(image_size)
+        if image_size <= 16:
+            first, remaining = nn.Conv2d(channels, width, 3, stride=1, padding=1), depth
+        else:
+            first, remaining = nn.Conv2d(channels, width, 4, stride=2, padding=1), depth - 1
+        layers: list[nn.Module] = [first, nn.LeakyReLU(0.2)]
+        for _ in range(remaining):
+            layers += [
+                nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width * 2),
+                nn.LeakyReLU(0.2),
+            ]
+            width *= 2
+        base = image_size >> depth
+        layers += [nn.Flatten(), nn.Linear(width * base * base, 1)]
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialize_dcgan)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits: (B, C, H, W) -> (B,)."""
+        logits: Tensor = self.layers(images)  # (B, 1)
+        return logits.squeeze(1)
+
+
+class CapsuleDiscriminator(nn.Module):
+    """Convolution, primary capsules, and one last capsule whose length is the probability.
+
+    After Jaiswal et al. (2018), Fig. 1. The last layer has one capsule, so it needs no routing (see
+    `CapsuleLayer`).
+
+    Parameters
+    ----------
+    image_size : int
+        Width and height in pixels: a multiple of 4 from 8 to 128.
+    channels : int
+        1 (grey) or 3 (RGB).
+    preset : {"small", "capsnet"}
+        `small`: 64 filters of 9x9, stride 2 (as many layers as bring the map to 16 pixels or fewer), then
+        16 kinds of 8-D capsules by 5x5 filters of stride 2. `capsnet`: the network of Sabour et al., 256
+        filters of 9x9, then 32 kinds of 8-D capsules by 9x9 filters of stride 2. Both end in one 16-D
+        capsule.
+
+    Raises
+    ------
+    ValueError
+        If the size or the number of channels cannot be taken, or the preset is unknown.
+    """
+
+    def __init__(self, image_size: int, channels: int = 1, preset: str = "small") -> None:
+        super().__init__()
+        check_image_shape(image_size, channels)
+        self.trunk, self.primary = primary_capsules(image_size, channels, preset)
+        capsules = count_capsules(self.trunk, self.primary, image_size, channels)
+        self.last = CapsuleLayer(capsules, self.primary.dim, 1, 16)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits: (B, C, H, W) -> (B,). Their sigmoid is the length of the last capsule."""
+        capsules = self.primary(self.trunk(images))  # (B, I, 8)
+        s = self.last.total_input(capsules)  # (B, 1, 16)
+        return length_logits(s).squeeze(1)

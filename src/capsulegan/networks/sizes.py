@@ -1,0 +1,26 @@
+"""Which image sizes the networks take, and how they halve them."""
+
+from __future__ import annotations
+
+SMALLEST, LARGEST, STEP = 8, 128, 4
+"""Images are square, `SMALLEST` to `LARGEST` pixels wide, a multiple of `STEP`."""
+
+
+def check_image_shape(image_size: int, channels: int) -> None:
+    """Raise ValueError if no network takes images of this size and number of channels."""
+    if not SMALLEST <= image_size <= LARGEST or image_size % STEP:
+        raise ValueError(
+            f"The 'image_size' parameter must be a multiple of {STEP} from {SMALLEST} to {LARGEST} pixels. "
+            f"Got {image_size} instead."
+        )
+    if channels not in (1, 3):
+        raise ValueError(f"The 'channels' parameter must be 1 or 3. Got {channels} instead.")
+
+
+def halvings(image_size: int) -> int:
+    """Return how often a size can be halved and stay an integer of 4 or more: 28 -> 2 (28, 14, 7)."""
+    count = 0
+    while image_size % 2 == 0 and image_size // 2 >= SMALLEST // 2:
+        image_size //= 2
+        count += 1
+    return count

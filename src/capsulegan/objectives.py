@@ -1,0 +1,71 @@
+"""What the discriminator and the generator minimise, from the logits of real and generated images.
+
+Every discriminator returns logits whose sigmoid is the probability that an image is real (for a capsule
+discriminator, its capsule's length), so every objective here works with every discriminator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from capsulegan.capsules import margin_loss
+
+
+class Objective(Protocol):
+    """Two losses, each a scalar averaged over the batch, from logits of shape (B,)."""
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Return what the discriminator minimises."""
+        ...
+
+    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+        """Return what the generator minimises."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Binary cross-entropy; the generator's loss is the non-saturating -ln D(G(z)).
+
+    Source: Goodfellow et al., *Generative Adversarial Networks* (2014), section 3.
+    """
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Return -E ln D(x) - E ln(1 - D(G(z)))."""
+        return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+        """Return -E ln D(G(z))."""
+        return F.softplus(-fake_logits).mean()
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The margin loss of Jaiswal et al. (2018), Eq. 2 and 3.
+
+    The discriminator minimises E L_M(D(x), T=1) + E L_M(D(G(z)), T=0), the generator
+    E L_M(D(G(z)), T=1). Where real and generated images have densities p and q, the optimal length is
+    (m_plus p + down_weight m_minus q) / (p + down_weight q): at p = q that is 0.633, not 0.5.
+    """
+
+    m_plus: float = 0.9
+    m_minus: float = 0.1
+    down_weight: float = 0.5
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Return E L_M(D(x), 1) + E L_M(D(G(z)), 0)."""
+        return self._loss(real_logits, target=1.0) + self._loss(fake_logits, target=0.0)
+
+    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+        """Return E L_M(D(G(z)), 1)."""
+        return self._loss(fake_logits, target=1.0)
+
+    def _loss(self, logits: Tensor, target: float) -> Tensor:
+        lengths = logits.sigmoid().unsqueeze(1)  # (B, 1): one capsule
+        targets = torch.full_like(lengths, target)
+        return margin_loss(lengths, targets, self.m_plus, self.m_minus, self.down_weight)

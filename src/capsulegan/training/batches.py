@@ -1,0 +1,69 @@
+"""Which images make up which step: a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capsulegan.data import ImageData
+from capsulegan.randomness import generator_for
+
+
+class Batches:
+    """Batches of a data set in an order shuffled anew each epoch.
+
+    Epochs follow each other without a gap, so a batch may hold the end of one and the start of the next.
+
+    Parameters
+    ----------
+    data : ImageData
+        Images uint8 (N, H, W, C), and labels or none.
+    batch_size : int
+        Images a batch; may be larger than N.
+    seed : int
+        Of the run.
+    """
+
+    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Return which images step `step` (from 0) shows: int64 (batch_size,)."""
+        size = len(self.data.images)
+        position, end = step * self.batch_size, (step + 1) * self.batch_size
+        pieces = []
+        while position < end:
+            epoch, offset = divmod(position, size)
+            pieces.append(self._epoch_order(epoch)[offset : offset + end - position])
+            position += len(pieces[-1])
+        return np.concatenate(pieces)
+
+    def images(self, step: int) -> Tensor:
+        """Return a step's images, scaled to [-1, 1]: float32 (B, C, H, W)."""
+        return scaled(self.data.images[self.indices(step)])
+
+    def labels(self, step: int) -> Tensor:
+        """Return a step's labels: int64 (B,)."""
+        assert self.data.labels is not None
+        return torch.from_numpy(self.data.labels[self.indices(step)])
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            generator = generator_for(self.seed, "data order", epoch)
+            self._order = torch.randperm(len(self.data.images), generator=generator).numpy()
+            self._epoch = epoch
+        return self._order
+
+
+def scaled(images: np.ndarray) -> Tensor:
+    """Return uint8 images as networks take them: (N, H, W, C) in 0..255 -> (N, C, H, W) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def unscaled(images: Tensor) -> np.ndarray:
+    """Return networks' images as uint8: (N, C, H, W) in [-1, 1] -> (N, H, W, C) in 0..255."""
+    levels = images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -1,0 +1,73 @@
+"""Where names become objects: the models, and the networks and objectives that they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from capsulegan.errors import unknown_name
+from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
+from capsulegan.objectives import CrossEntropy, Margin, Objective
+from capsulegan.randomness import seeded
+from capsulegan.training.configuration import Config
+
+
+@dataclass(frozen=True)
+class Model:
+    """An adversarial model: which discriminator, trained by which objective."""
+
+    discriminator: type[ConvDiscriminator] | type[CapsuleDiscriminator]
+    objective: Objective
+
+
+MODELS = {
+    "gan": Model(ConvDiscriminator, CrossEntropy()),
+    "capsulegan": Model(CapsuleDiscriminator, Margin()),
+    "gan-margin": Model(ConvDiscriminator, Margin()),
+    "capsulegan-bce": Model(CapsuleDiscriminator, CrossEntropy()),
+}
+CLASSIFIERS = ("capsnet",)
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What networks need to know of the data."""
+
+    size: int
+    channels: int
+    classes: int
+
+
+def adversarial_model(name: str) -> Model:
+    """Return the model of that name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    if name not in MODELS:
+        raise unknown_name("model", name, MODELS)
+    return MODELS[name]
+
+
+def build_generator(config: Config, shape: ImageShape) -> Generator:
+    """Return the generator, with the same initial weights for every model of one seed."""
+    with seeded(config.seed, "generator weights"):
+        return Generator(shape.size, shape.channels, config.latent_dim, config.width)
+
+
+def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
+    """Return the discriminator of the configuration's model."""
+    kind = adversarial_model(config.model).discriminator
+    with seeded(config.seed, "discriminator weights"):
+        if kind is CapsuleDiscriminator:
+            return CapsuleDiscriminator(shape.size, shape.channels, config.preset)
+        return ConvDiscriminator(shape.size, shape.channels, config.width)
+
+
+def build_classifier(config: Config, shape: ImageShape) -> CapsNet:
+    """Return the capsule classifier."""
+    with seeded(config.seed, "classifier weights"):
+        return CapsNet(shape.size, shape.channels, shape.classes, config.preset)

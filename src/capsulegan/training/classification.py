@@ -1,0 +1,46 @@
+"""One step of training the capsule classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from capsulegan.capsules import margin_loss
+from capsulegan.networks import CapsNet
+from capsulegan.training.step import update
+
+RECONSTRUCTION_WEIGHT = 0.0005
+"""Of the squared error summed over an image's pixels, scaled to [0, 1] (Sabour et al., section 4.1)."""
+
+
+@dataclass
+class ClassificationStep:
+    """A CapsNet and its optimizer: margin loss on the class lengths plus reconstruction of the image."""
+
+    SCALARS: ClassVar = ("margin_loss", "reconstruction_error", "accuracy", "gradient_norm")
+
+    network: nn.Module
+    capsnet: CapsNet
+    optimizer: Optimizer
+    backward: Callable[[Tensor], Any]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Update the network; return scalars, detached: images (B, C, H, W), labels (B,)."""
+        lengths, capsules = self.network(images)
+        targets = F.one_hot(labels, self.capsnet.classes).to(lengths.dtype)
+        margin = margin_loss(lengths, targets)
+        difference = (self.capsnet.reconstruct(capsules, labels) - images) / 2  # of pixels in [0, 1]
+        reconstruction = difference.square().flatten(1).sum(dim=1).mean()
+        loss = margin + RECONSTRUCTION_WEIGHT * reconstruction
+        norm = update(self.network, self.optimizer, loss, self.backward)
+        return {
+            "margin_loss": margin.detach(),
+            "reconstruction_error": reconstruction.detach(),
+            "accuracy": (lengths.argmax(dim=1) == labels).float().mean(),
+            "gradient_norm": norm,
+        }

@@ -1,0 +1,155 @@
+"""The settings of a training run. Imports no torch, so that the command line starts quickly."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from capsulegan.errors import UserError, unknown_name
+
+CHANGEABLE = frozenset(
+    {"images", "log_images", "sample_images", "checkpoint_minutes", "device", "threads", "on_collapse"}
+)
+"""Settings that a resumed run may change: duration, how often to report, and where to compute."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one training run. Durations are in images, so they hold at any batch size."""
+
+    model: str
+    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; or capsnet, a classifier."""
+    data: str
+    """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
+    seed: int = 0
+    """Everything random is a function of this, of its purpose, and of the step."""
+    images: int = 600_000
+    """How many training images to show in all (10 epochs of MNIST)."""
+    batch_size: int = 64
+    """Images a step."""
+    image_size: int | None = None
+    """Pixels; a multiple of 4 from 8 to 128. None: the size that the data has."""
+    strict: bool = False
+    """Stop at the first image file that cannot be read, instead of skipping it."""
+    latent_dim: int = 100
+    """Length of the generator's latent vectors."""
+    width: int = 64
+    """Channels of the largest maps in the generator and in the convolutional discriminator."""
+    preset: Literal["small", "capsnet"] = "small"
+    """Size of the capsule network: few parameters, or as Sabour et al. (2017)."""
+    generator_learning_rate: float = 2e-4
+    """Adam's step size for the generator."""
+    discriminator_learning_rate: float = 2e-4
+    """Adam's step size for the discriminator, or for the classifier."""
+    beta1: float = 0.5
+    """Adam's decay of the gradient's mean."""
+    beta2: float = 0.999
+    """Adam's decay of the gradient's mean square."""
+    average_half_life: int = 0
+    """Half-life, in images, of a moving average of the generator's weights; 0 keeps none."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Of convolutions and matrix products. auto: bf16 where the processor computes in it, else 32."""
+    threads: int = 0
+    """CPU threads; 0 takes one for each core. Results are bit-identical only at equal threads."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    log_images: int = 6_400
+    """Images between two rows of log.jsonl."""
+    sample_images: int = 64_000
+    """Images between two sample grids."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between two checkpoints."""
+    on_collapse: Literal["continue", "stop"] = "continue"
+    """What to do when the discriminator has won for good or the generator draws one image only."""
+
+    def __post_init__(self) -> None:
+        """Validate every value, once.
+
+        Raises
+        ------
+        UserError
+            If a value is out of its range.
+        """
+        for field in dataclasses.fields(self):
+            check_type(field, getattr(self, field.name))
+        for name, low, high in RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UserError(f"{name} must be between {low} and {high}, got {value}")
+        if self.image_size is not None and (not 8 <= self.image_size <= 128 or self.image_size % 4):
+            raise UserError(f"image_size must be a multiple of 4 from 8 to 128 pixels, got {self.image_size}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise unknown_name(name, getattr(self, name), allowed)
+
+    @classmethod
+    def from_json(cls, document: Any, source: str) -> Config:
+        """Return the configuration in a JSON document that `source` names in errors.
+
+        Raises
+        ------
+        UserError
+            If the document is no object, or has a setting that is missing, unknown or out of range.
+        """
+        if not isinstance(document, dict):
+            raise UserError(f"{source}: expected an object of settings, got {type(document).__name__}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(document) - known - {"schema"}):
+            raise UserError(f"{source}: unknown setting {unknown[0]!r}; it is of another version of the package")
+        try:
+            return cls(**{name: document[name] for name in document if name != "schema"})
+        except (TypeError, UserError) as error:
+            raise UserError(f"{source}: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON object."""
+        return {"schema": 1, **dataclasses.asdict(self)}
+
+    def differences(self, other: Config) -> list[str]:
+        """Describe the settings that differ and may not change in a resumed run: 'seed: 0 -> 1'."""
+        return [
+            f"{field.name}: {getattr(self, field.name)} -> {getattr(other, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.name not in CHANGEABLE and getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+RANGES: tuple[tuple[str, float, float], ...] = (
+    ("seed", 0, 2**63 - 1),
+    ("images", 1, 10**12),
+    ("batch_size", 2, 2**16),
+    ("latent_dim", 1, 2**14),
+    ("width", 1, 2**12),
+    ("generator_learning_rate", 1e-12, 10.0),
+    ("discriminator_learning_rate", 1e-12, 10.0),
+    ("beta1", 0.0, 0.999999),
+    ("beta2", 0.0, 0.999999),
+    ("average_half_life", 0, 10**12),
+    ("threads", 0, 4096),
+    ("log_images", 1, 10**12),
+    ("sample_images", 1, 10**12),
+    ("checkpoint_minutes", 0.0, 10**6),
+)
+CHOICES = {
+    "model": ("gan", "capsulegan", "gan-margin", "capsulegan-bce", "capsnet"),
+    "preset": ("small", "capsnet"),
+    "precision": ("auto", "32", "bf16"),
+    "device": ("auto", "cpu", "cuda"),
+    "on_collapse": ("continue", "stop"),
+}
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (int, float),
+    "int | None": (int, type(None)),
+}
+
+
+def check_type(field: dataclasses.Field[Any], value: object) -> None:
+    """Raise UserError if a value is not of its field's type (JSON and Python callers give any)."""
+    name = str(field.type)
+    expected = TYPES.get(name, (str,))
+    if not isinstance(value, expected) or (isinstance(value, bool) and name != "bool"):
+        raise UserError(f"{field.name} must be of type {name}, got {value!r}")

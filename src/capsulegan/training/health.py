@@ -1,0 +1,37 @@
+"""Signs that adversarial training has failed, read off the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from capsulegan.training.log import Row
+
+PATIENCE = 10
+"""Rows in a row that must show a sign before it counts."""
+SEPARATION = 0.85
+"""Mean probability on real minus that on generated images at which the discriminator has won. The margin
+loss is zero from 0.8 on, so there the generator is given next to nothing to learn from."""
+DEVIATION = 0.05
+"""Share of the real images' pixel deviation below which the generator draws one image only."""
+
+
+def diagnose(rows: Sequence[Row], real_deviation: float) -> str | None:
+    """Return what the last rows show: 'non-finite', 'discriminator won', 'generator collapsed' or None.
+
+    Parameters
+    ----------
+    rows : sequence of log rows
+        The newest last.
+    real_deviation : float
+        Standard deviation over real images of a pixel in [-1, 1], averaged over pixels.
+    """
+    if rows and None in rows[-1].values():
+        return "non-finite"
+    recent = rows[-PATIENCE:]
+    if len(recent) < PATIENCE or "image_deviation" not in recent[-1]:
+        return None
+    if all(row["real_probability"] - row["fake_probability"] > SEPARATION for row in recent):
+        return "discriminator won"
+    if all(row["image_deviation"] < DEVIATION * real_deviation for row in recent):
+        return "generator collapsed"
+    return None

@@ -1,0 +1,169 @@
+"""The training loop: data in, steps, and a run folder that can be resumed at any instant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from capsulegan.data import ImageData, load_data
+from capsulegan.errors import UserError
+from capsulegan.pictures import write_grid
+from capsulegan.tensors import copy_into, write_tensors
+from capsulegan.training.batches import scaled
+from capsulegan.training.checkpoint import load_checkpoint, save_checkpoint
+from capsulegan.training.configuration import Config
+from capsulegan.training.environment import environment, resolved
+from capsulegan.training.health import diagnose
+from capsulegan.training.interruption import Interrupted, interruption
+from capsulegan.training.log import Log, Meter, Row
+from capsulegan.training.run import DataFacts, Run, locked, read_description, write_description
+from capsulegan.training.trainee import Trainee, build_trainee
+
+Progress = Callable[[int, Row | None], None]
+"""Told the images seen, and the newest log row."""
+
+
+class TrainingFailed(RuntimeError):  # noqa: N818 - reads as what happened
+    """Training went wrong in itself: losses not finite, or a collapse that was to stop it."""
+
+
+def train(
+    config: Config,
+    out: Path | str | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a model and return its run.
+
+    Parameters
+    ----------
+    config : Config
+        What to train, on what, for how long.
+    out : path, optional
+        The run folder; `runs/<model>-<data>-s<seed>` if not given.
+    resume : bool
+        Go on with a run that was stopped (a finished one is returned as it is). Without it, a folder
+        that holds a run is refused.
+    progress : callable, optional
+        Called after every step.
+
+    Raises
+    ------
+    UserError
+        If a setting, the data or the folder is wrong, or a resumed run's settings differ.
+    Interrupted
+        If Ctrl-C or SIGTERM came; everything is saved.
+    TrainingFailed
+        If the losses are not finite any more, or a collapse was to stop the run.
+    """
+    config = resolved(config)
+    name = Path(config.data).stem
+    folder = Path(out) if out is not None else Path("runs") / f"{config.model}-{name}-s{config.seed}"
+    with locked(folder), interruption() as stop:
+        data = load_data(config.data, "train", image_size=config.image_size, strict=config.strict)
+        facts = DataFacts(data.digest, data.images.shape[1], data.images.shape[3], data.classes)
+        begin(folder, config, facts, resume)
+        run = Run(folder, config, facts)
+        if not run.finished:
+            precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
+            fabric = Fabric(accelerator=config.device, devices=1, precision=precision)  # type: ignore[arg-type]
+            threads = torch.get_num_threads()
+            torch.set_num_threads(config.threads)
+            try:
+                trainee = build_trainee(config, data, facts.shape, fabric)
+                fit(trainee, config, data, folder, fabric.device, progress, lambda: stop.requested)
+            finally:
+                torch.set_num_threads(threads)
+    return run
+
+
+def begin(folder: Path, config: Config, facts: DataFacts, resume: bool) -> None:
+    """Describe a new run in its folder, or make sure that the one there may be gone on with."""
+    if (folder / "config.json").exists():
+        if not resume:
+            raise UserError(f"{folder} already holds a run; --resume goes on with it, another --out keeps it")
+        earlier, earlier_facts = read_description(folder)
+        if changed := earlier.differences(config):
+            raise UserError(f"{folder} was begun with other settings, which --resume cannot change: {'; '.join(changed)}")
+        if earlier_facts != facts:
+            raise UserError(f"{folder} was begun on other data than {config.data} is now; restore it or begin anew")
+    write_description(folder, config, facts, environment())
+
+
+def fit(
+    trainee: Trainee,
+    config: Config,
+    data: ImageData,
+    folder: Path,
+    device: torch.device,
+    progress: Progress | None,
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Advance to the last step, from the newest checkpoint if there is one."""
+    meter = Meter(trainee.scalars, device)
+    state: dict[str, Tensor] = {**trainee.state(), **meter.state}
+    images = 0
+    if checkpoint := load_checkpoint(folder / "checkpoints", state):
+        images, saved = checkpoint
+        copy_into(state, saved)
+    for name in trainee.results:  # of a shorter run that is being prolonged
+        (folder / f"{name}.safetensors").unlink(missing_ok=True)
+    log = Log(folder, after=images)
+    real_deviation = scaled(data.images[:1024]).std(dim=0).mean().item()
+    saved_at, logged_at, logged_images = time.monotonic(), time.monotonic(), images
+
+    def save_samples() -> None:
+        if trainee.draw is not None:
+            write_grid(folder / "samples" / f"{images:09d}.png", trainee.draw())
+
+    if images == 0:
+        save_samples()
+    try:
+        while images < config.images:
+            meter.add(trainee.advance(images // config.batch_size))
+            before, images = images, images + config.batch_size
+            finished = images >= config.images
+
+            trouble = None
+            if finished or crosses(config.log_images, before, images):
+                row: Row = {"step": images // config.batch_size, "images": images, **meter.row()}
+                trouble = diagnose([*log.rows, row], real_deviation)
+                if trouble:
+                    row["event"] = trouble
+                now = time.monotonic()
+                row["images_per_second"] = round((images - logged_images) / (now - logged_at), 1)
+                logged_at, logged_images = now, images
+                log.append(row)
+            if finished or crosses(config.sample_images, before, images):
+                save_samples()
+            if progress:
+                progress(images, log.rows[-1] if log.rows else None)
+            if trouble == "non-finite":
+                raise TrainingFailed(
+                    f"no step of the last {config.log_images} images had finite losses; lower the learning "
+                    f"rates and go on from the checkpoint in {folder / 'checkpoints'}"
+                )
+            stopping = stop_requested() or (trouble is not None and config.on_collapse == "stop")
+            if finished or stopping or time.monotonic() - saved_at > config.checkpoint_minutes * 60:
+                save_checkpoint(folder / "checkpoints", images, state)
+                saved_at = time.monotonic()
+            if trouble and config.on_collapse == "stop":
+                raise TrainingFailed(f"{trouble} after {images} images; everything is saved in {folder}")
+            if stopping and not finished:
+                raise Interrupted(f"stopped after {images} of {config.images} images; --resume goes on from there")
+    finally:
+        log.close()
+    for name, network in trainee.results.items():
+        metadata = {"schema": "1", "model": config.model, "data": config.data, "images": str(images)}
+        write_tensors(folder / f"{name}.safetensors", network.state_dict(), metadata)
+
+
+def crosses(every: int, before: int, after: int) -> bool:
+    """Return whether a multiple of `every` lies above `before` and not above `after`."""
+    return after // every > before // every

@@ -1,0 +1,86 @@
+"""One step of adversarial training: the discriminator's half, then the generator's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from capsulegan.objectives import Objective
+
+
+@dataclass
+class AdversarialStep:
+    """The two networks, what they minimise, and how they are updated (Jaiswal et al. 2018, Eq. 3).
+
+    One batch of generated images serves both halves, as in the code of Radford et al. (2016): the
+    discriminator learns from it without the generator's graph, then the generator learns from the
+    updated discriminator's opinion of it.
+    """
+
+    SCALARS: ClassVar = (
+        "discriminator_loss",
+        "generator_loss",
+        "real_probability",
+        "fake_probability",
+        "discriminator_gradient_norm",
+        "generator_gradient_norm",
+        "image_deviation",
+    )
+
+    generator: nn.Module
+    discriminator: nn.Module
+    objective: Objective
+    generator_optimizer: Optimizer
+    discriminator_optimizer: Optimizer
+    backward: Callable[[Tensor], Any]
+
+    def __call__(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
+        """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim)."""
+        fake = self.generator(latents)
+        return {**self.update_discriminator(real, fake.detach()), **self.update_generator(fake)}
+
+    def update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Make the discriminator tell these real and generated images apart a little better."""
+        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+        loss = self.objective.discriminator_loss(real_logits, fake_logits)
+        norm = update(self.discriminator, self.discriminator_optimizer, loss, self.backward)
+        return {
+            "discriminator_loss": loss.detach(),
+            "real_probability": real_logits.detach().sigmoid().mean(),
+            "fake_probability": fake_logits.detach().sigmoid().mean(),
+            "discriminator_gradient_norm": norm,
+        }
+
+    def update_generator(self, fake: Tensor) -> dict[str, Tensor]:
+        """Make these generated images look a little more real to the discriminator."""
+        self.discriminator.requires_grad_(False)
+        loss = self.objective.generator_loss(self.discriminator(fake))
+        norm = update(self.generator, self.generator_optimizer, loss, self.backward)
+        self.discriminator.requires_grad_(True)
+        return {
+            "generator_loss": loss.detach(),
+            "generator_gradient_norm": norm,
+            "image_deviation": fake.detach().std(dim=0).mean(),
+        }
+
+
+def update(
+    network: nn.Module, optimizer: Optimizer, loss: Tensor, backward: Callable[[Tensor], Any]
+) -> Tensor:
+    """Take one optimizer step and return the norm of the gradient.
+
+    A gradient that is not finite is not applied: `found_inf` tells fused optimizers to leave weights
+    and moments as they are, without the host having to wait for the answer.
+    """
+    optimizer.zero_grad()
+    backward(loss)
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+    optimizer.step()
+    return norm

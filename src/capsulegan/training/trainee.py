@@ -1,0 +1,135 @@
+"""What a loop trains: networks, optimizers and a step, put together from a configuration."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from capsulegan.data import ImageData
+from capsulegan.errors import UserError
+from capsulegan.randomness import latents_for
+from capsulegan.training.average import update_average
+from capsulegan.training.batches import Batches, unscaled
+from capsulegan.training.build import (
+    CLASSIFIERS,
+    ImageShape,
+    adversarial_model,
+    build_classifier,
+    build_discriminator,
+    build_generator,
+)
+from capsulegan.training.checkpoint import optimizer_state
+from capsulegan.training.classification import ClassificationStep
+from capsulegan.training.configuration import Config
+from capsulegan.training.step import AdversarialStep
+
+GRID_IMAGES = 64
+
+
+@dataclass
+class Trainee:
+    """Networks in training, as the loop sees them."""
+
+    networks: dict[str, nn.Module]
+    """By name, all that a checkpoint keeps."""
+    optimizers: dict[str, Optimizer]
+    advance: Callable[[int], dict[str, Tensor]]
+    """Takes step number n (from 0) and returns its scalars."""
+    scalars: tuple[str, ...]
+    """The names of these scalars."""
+    results: dict[str, nn.Module]
+    """By file name, the networks that are left when training is done."""
+    draw: Callable[[], np.ndarray] | None = None
+    """Draws the sample grid's images, uint8 (N, H, W, C)."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all tensors that training changes, by name; they are views, not copies."""
+        state: dict[str, Tensor] = {}
+        for name, network in self.networks.items():
+            state |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            state |= optimizer_state(f"{name}_optimizer", optimizer)
+        return state
+
+
+def build_trainee(config: Config, data: ImageData, shape: ImageShape, fabric: Fabric) -> Trainee:
+    """Return what the configuration asks to train, on the fabric's device."""
+    batches = Batches(data, config.batch_size, config.seed)
+    if config.model in CLASSIFIERS:
+        return classifier_trainee(config, batches, shape, fabric)
+    return adversarial_trainee(config, batches, shape, fabric)
+
+
+def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
+    """Return a generator and a discriminator to be trained against each other."""
+    generator = build_generator(config, shape).to(fabric.device)
+    discriminator = build_discriminator(config, shape).to(fabric.device)
+    average = copy.deepcopy(generator).requires_grad_(False) if config.average_half_life else None
+    drawn = generator if average is None else average
+    step = AdversarialStep(
+        fabric.setup_module(generator),
+        fabric.setup_module(discriminator),
+        adversarial_model(config.model).objective,
+        adam(generator, config.generator_learning_rate, config),
+        adam(discriminator, config.discriminator_learning_rate, config),
+        fabric.backward,
+    )
+
+    def advance(number: int) -> dict[str, Tensor]:
+        real = batches.images(number).to(fabric.device)
+        latents = latents_for(config.seed, "training latents", number, config.batch_size, config.latent_dim)
+        scalars = step(real, latents.to(fabric.device))
+        if average is not None:
+            update_average(average, generator, config.batch_size, config.average_half_life)
+        return scalars
+
+    @torch.no_grad()
+    def draw() -> np.ndarray:
+        latents = latents_for(config.seed, "grid", 0, GRID_IMAGES, config.latent_dim)
+        drawn.eval()
+        images = unscaled(drawn(latents.to(fabric.device)))
+        drawn.train()
+        return images
+
+    networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    return Trainee(
+        networks=networks if average is None else {**networks, "average": average},
+        optimizers={"generator": step.generator_optimizer, "discriminator": step.discriminator_optimizer},
+        advance=advance,
+        scalars=AdversarialStep.SCALARS,
+        results={"generator": drawn, "discriminator": discriminator},
+        draw=draw,
+    )
+
+
+def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
+    """Return a capsule classifier to be trained on labelled images."""
+    if batches.data.labels is None or shape.classes < 2:
+        raise UserError(f"data must have labels of two classes or more to train a classifier, {config.data} has not")
+    classifier = build_classifier(config, shape).to(fabric.device)
+    optimizer = adam(classifier, config.discriminator_learning_rate, config)
+    step = ClassificationStep(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
+
+    def advance(number: int) -> dict[str, Tensor]:
+        return step(batches.images(number).to(fabric.device), batches.labels(number).to(fabric.device))
+
+    return Trainee(
+        networks={"classifier": classifier},
+        optimizers={"classifier": optimizer},
+        advance=advance,
+        scalars=ClassificationStep.SCALARS,
+        results={"classifier": classifier},
+    )
+
+
+def adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:
+    """Return the optimizer of all models, in its fused form."""
+    betas = (config.beta1, config.beta2)
+    return Adam(network.parameters(), lr=learning_rate, betas=betas, fused=True)
