@@ -7,7 +7,6 @@ any number of labelled sets, and handed to scikit-learn as its kernel.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,45 +20,10 @@ from torch import Tensor
 
 from capsulegan.errors import UserError
 from capsulegan.evaluation.intervals import Share, share
+from capsulegan.evaluation.settings import CANDIDATES, REACH, SpreadingSettings
 from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
 
-REACH = 50
-"""Neighbours that are found for every point: the most that a kernel may use."""
-
-
-@dataclass(frozen=True)
-class SpreadingSettings:
-    """How labels spread."""
-
-    kernel: Literal["knn", "rbf"] = "knn"
-    """knn: weight 1 to each of the nearest images. rbf: exp(-gamma d^2), d between pixels in [0, 1]."""
-    neighbours: int = 7
-    """How many nearest images (itself among them, as in scikit-learn) a point is joined to, at most 50. The
-    radial kernel too is cut off there; `dropped_weight` in the record bounds what that leaves out."""
-    gamma: float = 0.1
-    """Of the radial kernel."""
-    alpha: float = 0.2
-    """Share of its label that a point takes from its neighbours, in (0, 1)."""
-
-    def __post_init__(self) -> None:
-        """Raise UserError if a value is out of its range."""
-        if self.kernel not in ("knn", "rbf"):
-            raise UserError(f"kernel must be knn or rbf, got {self.kernel!r}")
-        if not 1 <= self.neighbours <= REACH:
-            raise UserError(f"neighbours must be between 1 and {REACH}, got {self.neighbours}")
-        if not self.gamma > 0:
-            raise UserError(f"gamma must be above 0, got {self.gamma}")
-        if not 0 < self.alpha < 1:
-            raise UserError(f"alpha must be between 0 and 1, got {self.alpha}")
-
-
-CANDIDATES = tuple(
-    SpreadingSettings(kernel=kernel, neighbours=count, gamma=gamma, alpha=alpha)
-    for alpha in (0.2, 0.8)
-    for kernel, count, gamma in [("knn", count, 0.1) for count in (5, 7, 15, 50)]
-    + [("rbf", REACH, gamma) for gamma in (0.03, 0.1, 0.3)]
-)
-"""What `Spreader.choose` chooses from."""
+EVERY = slice(None)
 
 
 @dataclass(frozen=True)
@@ -141,9 +105,10 @@ class Spreader:
         labels: ArrayLike | Tensor,
         query_labels: ArrayLike | Tensor,
         settings: SpreadingSettings,
+        queries: slice = EVERY,
     ) -> SpreadingError:
-        """Return the share of queries whose label is not found; arguments as `label_spreading_error`."""
-        graph = self._graph(labelled)
+        """Return the share of queries (all, or a slice) whose label is not found."""
+        graph = self._graph(labelled, queries)
         return self._spread(graph, np.asarray(labels), np.asarray(query_labels), settings)
 
     def choose(
@@ -151,15 +116,16 @@ class Spreader:
         labelled: ArrayLike | Tensor,
         labels: ArrayLike | Tensor,
         query_labels: ArrayLike | Tensor,
+        queries: slice = EVERY,
         candidates: Sequence[SpreadingSettings] = CANDIDATES,
     ) -> SpreadingSettings:
         """Return the settings with the least error on the queries, which must be no test images."""
-        graph = self._graph(labelled)
+        graph = self._graph(labelled, queries)
         known, wanted = np.asarray(labels), np.asarray(query_labels)
         return min(candidates, key=lambda settings: self._spread(graph, known, wanted, settings).error.value)
 
-    def _graph(self, labelled: ArrayLike | Tensor) -> Graph:
-        """Join the labelled images to the unlabelled ones."""
+    def _graph(self, labelled: ArrayLike | Tensor, queries: slice) -> Graph:
+        """Join the labelled images to the unlabelled ones, and to the queries."""
         points = flat_pixels(labelled)
         if points.shape[1] != self.unlabelled.shape[1]:
             raise UserError(
@@ -176,7 +142,12 @@ class Spreader:
                 torch.cat([from_unlabelled.distances[:, :width], from_labelled.distances]),
                 torch.cat([from_unlabelled.indices[:, :width], from_labelled.indices]),
             ),
-            queries=merged(self._from_queries, neighbours(self.queries, points, REACH), count, REACH),
+            queries=merged(
+                Neighbours(self._from_queries.distances[queries], self._from_queries.indices[queries]),
+                neighbours(self.queries[queries], points, REACH),
+                count,
+                REACH,
+            ),
             labelled=len(points),
         )
 
@@ -186,10 +157,11 @@ class Spreader:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.semi_supervised import LabelSpreading
 
-        if len(labels) != graph.labelled or len(query_labels) != len(self.queries):
+        asked = len(graph.queries.indices)
+        if len(labels) != graph.labelled or len(query_labels) != asked:
             raise UserError(
                 f"labels must be one for each image: got {len(labels)} for {graph.labelled} labelled and "
-                f"{len(query_labels)} for {len(self.queries)} other images"
+                f"{len(query_labels)} for {asked} other images"
             )
         total = len(graph.points.indices)
         within, across = graph.weights(settings)
@@ -271,10 +243,3 @@ def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
         raise UserError("images must be finite, got NaN or infinity")
     return flat
 
-
-def described(settings: SpreadingSettings) -> dict[str, Any]:
-    """Return the settings as a JSON object, without those that the kernel does not use."""
-    document = dataclasses.asdict(settings)
-    if settings.kernel == "knn":
-        del document["gamma"]
-    return document

@@ -60,7 +60,7 @@ class Batches:
 
 def scaled(images: np.ndarray) -> Tensor:
     """Return uint8 images as networks take them: (N, H, W, C) in 0..255 -> (N, C, H, W) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return torch.tensor(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def unscaled(images: Tensor) -> np.ndarray:

@@ -14,18 +14,12 @@ CHANGEABLE = frozenset(
 """Settings that a resumed run may change: duration, how often to report, and where to compute."""
 
 
-@dataclass(frozen=True)
-class Config:
-    """Settings of one training run. Durations are in images, so they hold at any batch size."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How to train, whatever the model. Durations are in images, so they hold at any batch size."""
 
-    model: str
-    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; or capsnet, a classifier."""
-    data: str
-    """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
-    seed: int = 0
-    """Everything random is a function of this, of its purpose, and of the step."""
-    images: int = 600_000
-    """How many training images to show in all (10 epochs of MNIST)."""
+    images: int = 0
+    """How many training images to show in all; 0: 600,000 (10 epochs of MNIST), or 128,000 of the digits."""
     batch_size: int = 64
     """Images a step."""
     image_size: int | None = None
@@ -72,16 +66,23 @@ class Config:
             If a value is out of its range.
         """
         for field in dataclasses.fields(self):
-            check_type(field, getattr(self, field.name))
-        for name, low, high in RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UserError(f"{name} must be between {low} and {high}, got {value}")
-        if self.image_size is not None and (not 8 <= self.image_size <= 128 or self.image_size % 4):
-            raise UserError(f"image_size must be a multiple of 4 from 8 to 128 pixels, got {self.image_size}")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise unknown_name(name, getattr(self, name), allowed)
+            check_value(field, getattr(self, field.name))
+
+    def training_settings(self) -> dict[str, Any]:
+        """Return the settings of this class alone, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainingSettings)}
+
+
+@dataclass(frozen=True)
+class Config(TrainingSettings):
+    """One training run: what to train, on what data, and how."""
+
+    model: str
+    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; or capsnet, a classifier."""
+    data: str
+    """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
+    seed: int = 0
+    """Everything random is a function of this, of its purpose, and of the step."""
 
     @classmethod
     def from_json(cls, document: Any, source: str) -> Config:
@@ -115,22 +116,22 @@ class Config:
         ]
 
 
-RANGES: tuple[tuple[str, float, float], ...] = (
-    ("seed", 0, 2**63 - 1),
-    ("images", 1, 10**12),
-    ("batch_size", 2, 2**16),
-    ("latent_dim", 1, 2**14),
-    ("width", 1, 2**12),
-    ("generator_learning_rate", 1e-12, 10.0),
-    ("discriminator_learning_rate", 1e-12, 10.0),
-    ("beta1", 0.0, 0.999999),
-    ("beta2", 0.0, 0.999999),
-    ("average_half_life", 0, 10**12),
-    ("threads", 0, 4096),
-    ("log_images", 1, 10**12),
-    ("sample_images", 1, 10**12),
-    ("checkpoint_minutes", 0.0, 10**6),
-)
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**63 - 1),
+    "images": (0, 10**12),
+    "batch_size": (2, 2**16),
+    "latent_dim": (1, 2**14),
+    "width": (1, 2**12),
+    "generator_learning_rate": (1e-12, 10.0),
+    "discriminator_learning_rate": (1e-12, 10.0),
+    "beta1": (0.0, 0.999999),
+    "beta2": (0.0, 0.999999),
+    "average_half_life": (0, 10**12),
+    "threads": (0, 4096),
+    "log_images": (1, 10**12),
+    "sample_images": (1, 10**12),
+    "checkpoint_minutes": (0.0, 10**6),
+}
 CHOICES = {
     "model": ("gan", "capsulegan", "gan-margin", "capsulegan-bce", "capsnet"),
     "preset": ("small", "capsnet"),
@@ -147,9 +148,17 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def check_type(field: dataclasses.Field[Any], value: object) -> None:
-    """Raise UserError if a value is not of its field's type (JSON and Python callers give any)."""
-    name = str(field.type)
-    expected = TYPES.get(name, (str,))
-    if not isinstance(value, expected) or (isinstance(value, bool) and name != "bool"):
-        raise UserError(f"{field.name} must be of type {name}, got {value!r}")
+def check_value(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raise UserError if a value is not of its field's type or range (JSON and Python callers give any)."""
+    declared, name = str(field.type), field.name
+    expected = TYPES.get(declared, (str,) if declared.startswith("Literal") else (object,))
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected[0] in (int, float)):
+        raise UserError(f"{name} must be of type {declared}, got {value!r}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise unknown_name(name, value, CHOICES[name])
+    if name in RANGES:
+        low, high = RANGES[name]
+        if not low <= value <= high:
+            raise UserError(f"{name} must be between {low} and {high}, got {value}")
+    if name == "image_size" and value is not None and (not 8 <= value <= 128 or value % 4):
+        raise UserError(f"image_size must be a multiple of 4 from 8 to 128 pixels, got {value}")

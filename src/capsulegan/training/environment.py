@@ -51,7 +51,8 @@ def resolved(config: Config) -> Config:
     if precision == "auto":
         precision = "bf16" if computes_in_bf16(device) else "32"
     threads = config.threads or len(os.sched_getaffinity(0))
-    return dataclasses.replace(config, device=device, precision=precision, threads=threads)
+    images = config.images or (128_000 if config.data == "digits" else 600_000)
+    return dataclasses.replace(config, images=images, device=device, precision=precision, threads=threads)
 
 
 def environment() -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""Semi-supervised classification of real test images, with a run's images or a control's unlabelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from capsulegan.data import ImageData
+from capsulegan.errors import UserError
+from capsulegan.evaluation.intervals import share
+from capsulegan.evaluation.label_spreading import Spreader, flat_pixels
+from capsulegan.evaluation.neighbours import neighbours
+from capsulegan.evaluation.rows import ResultRow, result_row
+from capsulegan.evaluation.settings import SpreadingSettings, described
+from capsulegan.randomness import generator_for
+from capsulegan.training.run import Run
+
+LABELS = (100, 1000, 10000)
+"""The numbers of labelled images in Tables 1 and 2 of Jaiswal et al. (2018)."""
+VALIDATION = 5000
+"""Labelled training images held out to choose the kernel with, at most; and never more than a sixth."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Which real images are labelled, which are tested, and which are held out to choose settings.
+
+    `order` lists the training images so that any first n of them are balanced over the classes, and hold
+    the first m < n. What is held out comes from its end.
+    """
+
+    train: ImageData
+    test: ImageData
+    labels: tuple[int, ...]
+    order: np.ndarray
+    seed: int
+    settings: SpreadingSettings
+    choose: bool
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Training images to choose settings with; empty unless they are to be chosen."""
+        count = min(VALIDATION, len(self.order) // 6) if self.choose else 0
+        return self.order[len(self.order) - count :]
+
+
+def prepare_exam(
+    train: ImageData,
+    test: ImageData,
+    labels: Sequence[int] | None,
+    seed: int,
+    settings: SpreadingSettings,
+    choose: bool,
+) -> Exam:
+    """Draw the labelled images by seed.
+
+    Parameters
+    ----------
+    train, test : ImageData
+        With labels.
+    labels : sequence of int, optional
+        Numbers of labelled images; those of the paper that the data has if not given.
+    seed, settings, choose
+        See `Exam`.
+
+    Raises
+    ------
+    UserError
+        If the data has no labels, or fewer labelled images than asked for.
+    """
+    if train.labels is None or test.labels is None:
+        raise UserError(f"data must have labels to be classified, {train.name} has none")
+    most = len(train.images) - (min(VALIDATION, len(train.images) // 6) if choose else 0)
+    wanted = tuple(sorted(set(labels))) if labels else tuple(n for n in LABELS if n <= most)
+    least = len(train.classes)
+    if not wanted or wanted[0] < least or wanted[-1] > most:
+        raise UserError(f"labels must be between {least} (one a class) and {most} images, got {list(wanted)}")
+    order = class_balanced_order(train.labels, seed)
+    return Exam(train, test, wanted, order, seed, settings, choose)
+
+
+def class_balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return a random order of images in which any first n are balanced over the classes.
+
+    Within a class the order is random; the classes take turns, and a class that has run out is passed.
+    """
+    shuffled = torch.randperm(len(labels), generator=generator_for(seed, "labelled images")).numpy()
+    by_class = labels[shuffled]
+    turn = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = by_class == label
+        turn[members] = np.arange(members.sum())
+    return shuffled[np.lexsort((by_class, turn))]
+
+
+def classify_generated(exam: Exam, run: Run, unlabelled: int) -> list[ResultRow]:
+    """Return a run's errors, its images being the unlabelled ones."""
+    images = run.sample(unlabelled, exam.seed)
+    return spread(exam, run.config.model, lambda labelled: images)
+
+
+def classify_controls(exam: Exam, unlabelled: int) -> list[ResultRow]:
+    """Return the errors without which a run's mean nothing.
+
+    `labelled-only` takes the label of the nearest labelled image, `noise` spreads labels over images of
+    independent uniform pixels (the floor), `real` over real training images (the ceiling).
+    """
+
+    shape, generator = (unlabelled, *exam.train.images.shape[1:]), generator_for(exam.seed, "noise")
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
+
+    def real(labelled: int) -> np.ndarray:
+        last = len(exam.order) - len(exam.held_out)
+        return exam.train.images[np.sort(exam.order[labelled:last][-unlabelled:])]
+
+    return [
+        *nearest_labelled(exam),
+        *spread(exam, "noise", lambda labelled: noise),
+        *spread(exam, "real", real),
+    ]
+
+
+def nearest_labelled(exam: Exam) -> list[ResultRow]:
+    """Return the errors of the nearest labelled image's label."""
+    assert exam.train.labels is not None
+    assert exam.test.labels is not None
+    rows = []
+    for n in exam.labels:
+        started = time.monotonic()
+        chosen = exam.order[:n]
+        points, queries = flat_pixels(exam.train.images[chosen]), flat_pixels(exam.test.images)
+        nearest = neighbours(queries, points, 1).indices[:, 0].numpy()
+        wrong = int((exam.train.labels[chosen][nearest] != exam.test.labels).sum())
+        rows.append(error_row(exam, "labelled-only", wrong, {"labels": n, "unlabelled": 0}, started))
+    return rows
+
+
+def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) -> list[ResultRow]:
+    """Return the errors of label spreading for each number of labelled images.
+
+    Neighbours among the unlabelled images are found once, as long as these stay the same. Settings are
+    chosen, if they are to be, for each number by the error on held-out training images.
+    """
+    assert exam.train.labels is not None
+    assert exam.test.labels is not None
+    rows = []
+    spreader, previous = None, None
+    held_out = exam.held_out
+    for n in exam.labels:
+        started = time.monotonic()
+        images = unlabelled_for(n)
+        if spreader is None or not np.array_equal(images, previous):
+            queries = np.concatenate([exam.train.images[held_out], exam.test.images])
+            spreader, previous = Spreader(images, queries), images
+        chosen = exam.order[:n]
+        known = (exam.train.images[chosen], exam.train.labels[chosen])
+        part = slice(0, len(held_out))
+        settings = exam.settings
+        if exam.choose:
+            settings = spreader.choose(*known, exam.train.labels[held_out], part)
+        found = spreader.error(*known, exam.test.labels, settings, slice(len(held_out), None))
+        recorded = {
+            "labels": n,
+            "unlabelled": found.unlabelled,
+            **described(settings),
+            "chosen": exam.choose,
+            "undecided": found.undecided,
+            "dropped_weight": found.dropped_weight,
+        }
+        wrong = round(found.error.value * found.error.n)
+        rows.append(error_row(exam, model, wrong, recorded, started))
+    return rows
+
+
+def error_row(exam: Exam, model: str, wrong: int, settings: dict[str, object], started: float) -> ResultRow:
+    """Return one error of the table 'classification', with its Wilson interval."""
+    error = share(wrong, len(exam.test.images))
+    return result_row(
+        "classification",
+        "label_spreading_error",
+        model,
+        exam.seed,
+        error.value,
+        error.n,
+        {**settings, "low": error.low, "high": error.high},
+        exam.test.digest,
+        time.monotonic() - started,
+    )

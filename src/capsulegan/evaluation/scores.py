@@ -1,0 +1,187 @@
+"""Scores of a generator's images on the features of a classifier, the judge."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from capsulegan.data import ImageData
+from capsulegan.errors import UserError
+from capsulegan.evaluation.rows import ResultRow, result_row
+from capsulegan.files import sha256
+from capsulegan.networks import CapsNet
+from capsulegan.randomness import seeded
+from capsulegan.training.batches import scaled
+from capsulegan.training.run import Run
+
+CONFIDENCE = 0.9
+"""Length of the longest class capsule from which an image counts as recognised."""
+JUDGED_AT_ONCE = 250
+KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 50, 1000
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a judge says of a set of images."""
+
+    lengths: Tensor
+    """(N, K): lengths of the class capsules."""
+    features: Tensor
+    """(N, K * 16): the class capsules."""
+
+    @property
+    def classes(self) -> Tensor:
+        """(N,): the class of each image."""
+        return self.lengths.argmax(dim=1)
+
+
+@torch.no_grad()
+def opinion(judge: CapsNet, images: np.ndarray) -> Opinion:
+    """Let a judge look at uint8 images (N, H, W, C)."""
+    starts = range(0, len(images), JUDGED_AT_ONCE)
+    said = [judge(scaled(images[start : start + JUDGED_AT_ONCE])) for start in starts]
+    return Opinion(
+        torch.cat([each.lengths for each in said]), torch.cat([each.capsules.flatten(1) for each in said])
+    )
+
+
+def class_shares(classes: Tensor, count: int) -> Tensor:
+    """Return the share of images in each class: (N,) -> (count,)."""
+    return torch.bincount(classes, minlength=count) / len(classes)
+
+
+def class_entropy(shares: Tensor) -> float:
+    """Return the entropy of a distribution over classes in nats: ln K if uniform, 0 if it is one class."""
+    return float(torch.special.entr(shares.double()).sum())
+
+
+class Given(nn.Module):
+    """Stands where torchmetrics expects a feature network, for features that are there already."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.num_features = dimension
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the features: (N, F) -> (N, F)."""
+        return features
+
+
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """Return the Frechet distance of two sets of features (N, F), (M, F), both sizes 2 or more.
+
+    ||m1 - m2||^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of their means and covariances (Heusel et al. 2017), by
+    torchmetrics.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=Given(real.shape[1])).set_dtype(torch.float64)
+    metric.update(real.double(), real=True)
+    metric.update(generated.double(), real=False)
+    return float(metric.compute())
+
+
+def kernel_distance(real: Tensor, generated: Tensor, seed: int) -> tuple[float, float]:
+    """Return the kernel distance of two sets of features and its spread over subsets.
+
+    The unbiased squared maximum mean discrepancy under the cubic kernel (Binkowski et al. 2018), averaged
+    over 50 subsets of 1,000 images (or of the smaller set's size), by torchmetrics.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    size = min(KERNEL_SUBSET_SIZE, len(real), len(generated))
+    metric = KernelInceptionDistance(feature=Given(real.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size)
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    with seeded(seed, "kernel distance"):
+        mean, deviation = metric.compute()
+    return float(mean), float(deviation)
+
+
+def judge_images(
+    images: np.ndarray, judge: Run, reference: Opinion, name: str, seed: int
+) -> list[ResultRow]:
+    """Return all scores of a set of images as rows of the table 'evaluation'.
+
+    Parameters
+    ----------
+    images : uint8 (N, H, W, C)
+        Generated images, or real ones as a yardstick.
+    judge : Run
+        A finished `capsnet` run on the same data.
+    reference : Opinion
+        Of the judge on the real training images that the distances are to.
+    name : str
+        What the images are of: a model, or 'real'.
+    seed : int
+        Of the run.
+    """
+    started = time.monotonic()
+    said = opinion(judge.classifier, images)
+    shares = class_shares(said.classes, judge.classifier.classes)
+    confident = (said.lengths.max(dim=1).values >= CONFIDENCE).double().mean()
+    distance, deviation = kernel_distance(reference.features, said.features, seed)
+    features = feature_network(judge)
+    against = {"features": features, "reference_images": len(reference.features)}
+    scores: list[tuple[str, float, dict[str, Any]]] = [
+        ("class_entropy", class_entropy(shares), {"features": features, "histogram": shares.tolist()}),
+        ("recognised_share", float(confident), {"features": features, "confidence": CONFIDENCE}),
+        (
+            "frechet_distance",
+            frechet_distance(reference.features, said.features),
+            {**against, "estimator": "means and covariances"},
+        ),
+        (
+            "kernel_distance",
+            distance,
+            {**against, "estimator": f"cubic kernel, unbiased, {KERNEL_SUBSETS} subsets", "spread": deviation},
+        ),
+    ]
+    seconds = time.monotonic() - started
+    digest = judge.data.digest
+    return [
+        result_row("evaluation", figure, name, seed, value, len(images), settings, digest, seconds)
+        for figure, value, settings in scores
+    ]
+
+
+def judge_error(judge: Run, test: ImageData) -> ResultRow:
+    """Return the judge's own error on the test images."""
+    assert test.labels is not None
+    started = time.monotonic()
+    wrong = opinion(judge.classifier, test.images).classes != torch.from_numpy(test.labels.copy())
+    return result_row(
+        "evaluation",
+        "judge_error",
+        "judge",
+        judge.config.seed,
+        float(wrong.double().mean()),
+        len(test.images),
+        {"features": feature_network(judge)},
+        judge.data.digest,
+        time.monotonic() - started,
+    )
+
+
+def reference_opinion(judge: Run, train: ImageData, count: int) -> Opinion:
+    """Return the judge's opinion of the first `count` training images.
+
+    Raises
+    ------
+    UserError
+        If the judge is no classifier of this data.
+    """
+    if judge.data.digest != train.digest:
+        raise UserError(f"{judge.folder} judges other data than {train.name}; train it on the same data")
+    return opinion(judge.classifier, train.images[:count])
+
+
+def feature_network(judge: Run) -> str:
+    """Name the judge by what it is and by the digest of its weights."""
+    weights = judge.folder / "classifier.safetensors"
+    return f"{judge.config.model} class capsules, sha256 {sha256(weights)[:16]}"

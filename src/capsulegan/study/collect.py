@@ -1,0 +1,97 @@
+"""Collects what the stages of a study left into one document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capsulegan.data import ImageData
+from capsulegan.errors import UserError
+from capsulegan.evaluation.rows import ResultRow, result_row
+from capsulegan.files import read_json
+from capsulegan.published import load
+from capsulegan.study.configuration import StudyConfig
+from capsulegan.study.plan import Cell, Stage, training_cells
+from capsulegan.tensors import parameter_count
+from capsulegan.training.environment import environment, version
+from capsulegan.training.log import read_log
+from capsulegan.training.run import Run
+
+
+def collect(
+    folder: Path,
+    config: StudyConfig,
+    train: ImageData,
+    test: ImageData,
+    stages: Sequence[Stage],
+    failures: list[dict[str, str]],
+) -> dict[str, Any]:
+    """Return the results of a study: facts of the data and the machine, rows, and what failed."""
+    rows: list[ResultRow] = []
+    for cell in training_cells(config, train.labels is not None):
+        rows += training_rows(folder / "runs" / cell.name, cell)
+    for stage in stages:
+        if stage.file(folder).exists():
+            rows += read_json(stage.file(folder))
+    study = read_json(folder / "study.json")
+    return {
+        "schema": 1,
+        "version": version(),
+        "data": {
+            "name": train.name,
+            "digest": train.digest,
+            "test_digest": test.digest,
+            "train_images": len(train.images),
+            "test_images": len(test.images),
+            "image_shape": list(train.images.shape[1:]),
+            "classes": list(train.classes),
+            "skipped_files": len(train.skipped),
+        },
+        "command": study["command"],
+        "environment": environment(),
+        "rows": rows,
+        "failures": failures,
+    }
+
+
+def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
+    """Return what a run cost, and what its log ends with; nothing for a run that is not finished."""
+    try:
+        run = load(folder)
+        if not run.finished:
+            return []
+    except UserError:
+        return []
+    log = list(read_log(folder / "log.jsonl"))
+    seconds, before = 0.0, 0
+    for row in log:
+        seconds += (row["images"] - before) / row["images_per_second"]
+        before = row["images"]
+    figures: dict[str, float] = {
+        "images": before,
+        "seconds": round(seconds, 1),
+        "images_per_second": round(before / seconds, 1),
+        "skipped_steps": sum(row["skipped_steps"] for row in log),
+        **{f"{name}_parameters": count for name, count in parameters(run).items()},
+    }
+    settings = {
+        "precision": run.config.precision,
+        "threads": run.config.threads,
+        "batch_size": run.config.batch_size,
+        "events": sorted({row["event"] for row in log if "event" in row}),
+    }
+    return [
+        result_row("training", figure, cell.model, cell.seed, value, before, settings, run.data.digest, seconds)
+        for figure, value in figures.items()
+    ]
+
+
+def parameters(run: Run) -> dict[str, int]:
+    """Return how many parameters each network of a run has."""
+    if run.config.model == "capsnet":
+        return {"classifier": parameter_count(run.classifier)}
+    return {
+        "generator": parameter_count(run.generator),
+        "discriminator": parameter_count(run.discriminator),
+    }

@@ -1,0 +1,92 @@
+"""The settings of a study. Imports no torch, so that the command line starts quickly."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from capsulegan.errors import UserError, unknown_name
+from capsulegan.evaluation.settings import SpreadingSettings
+from capsulegan.training.configuration import CHOICES, Config, TrainingSettings
+
+JUDGE = "capsnet"
+
+
+@dataclass(frozen=True)
+class StudyConfig(TrainingSettings):
+    """The whole experiment of the paper on one data set: every model with every seed, then all tests."""
+
+    data: str
+    """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
+    models: tuple[str, ...] = ("gan", "capsulegan")
+    """What to compare; the first of a pair is the numerator of the metric (Eq. 4 and 5)."""
+    seeds: tuple[int, ...] = (0,)
+    """One run of every model for each."""
+    judge_images: int = 0
+    """Training images for the classifier that judges samples; 0: as `images`, but 300,000 at most."""
+    samples: int = 10_000
+    """Images that each generator draws for battles and scores."""
+    unlabelled: int = 0
+    """Unlabelled images in label spreading; 0: 50,000 as in the paper, or 5,000 for the digits."""
+    labels: tuple[int, ...] = ()
+    """Numbers of labelled images; none: 100, 1,000 and 10,000 as in the paper, as far as the data has them."""
+    kernel: str = "knn"
+    """How label spreading weighs neighbours: knn or rbf."""
+    neighbours: int = 7
+    """Neighbours that a point is joined to in label spreading."""
+    gamma: float = 0.1
+    """Of the radial kernel, for pixels in [0, 1]."""
+    alpha: float = 0.2
+    """Share of its label that a point takes from its neighbours."""
+    choose: bool = False
+    """Choose these settings by the error on held-out training images, for each model and number."""
+    workers: int = 0
+    """Runs trained side by side, each with its share of the cores; 0: as many as there are cores or runs."""
+
+    def __post_init__(self) -> None:
+        """Validate every value, once.
+
+        Raises
+        ------
+        UserError
+            If a value is out of its range.
+        """
+        super().__post_init__()
+        for name in self.models:
+            if name == JUDGE or name not in CHOICES["model"]:
+                raise unknown_name("model", name, [known for known in CHOICES["model"] if known != JUDGE])
+        for field, values in (("models", self.models), ("seeds", self.seeds)):
+            if not values or len(set(values)) != len(values):
+                raise UserError(f"{field} must be one or more, each once, got {list(values)}")
+        for field in ("judge_images", "unlabelled", "workers"):
+            if getattr(self, field) < 0:
+                raise UserError(f"{field} must be 0 or more, got {getattr(self, field)}")
+        if self.samples < 2:
+            raise UserError(f"samples must be at least 2, got {self.samples}")
+        _ = self.spreading
+        for seed in self.seeds:
+            self.run(self.models[0], seed)
+
+    @property
+    def spreading(self) -> SpreadingSettings:
+        """How labels spread."""
+        return SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)  # type: ignore[arg-type]
+
+    @property
+    def unlabelled_images(self) -> int:
+        """How many unlabelled images there are in label spreading."""
+        return self.unlabelled or (5_000 if self.data == "digits" else 50_000)
+
+    def run(self, model: str, seed: int) -> Config:
+        """Return the configuration of one run."""
+        settings = self.training_settings()
+        if model == JUDGE:
+            most = 64_000 if self.data == "digits" else 300_000
+            settings["images"] = self.judge_images or min(self.images or most, most)
+            settings["discriminator_learning_rate"], settings["beta1"] = 1e-3, 0.9
+        return Config(model, self.data, seed, **settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON object."""
+        return {"schema": 1, **dataclasses.asdict(self)}

@@ -1,0 +1,173 @@
+"""Executes a study stage by stage. What is done is not done again; what fails does not stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from capsulegan.data import ImageData, load_data
+from capsulegan.errors import UserError
+from capsulegan.evaluation.battle import tournament
+from capsulegan.evaluation.classification import Exam, classify_controls, classify_generated, prepare_exam
+from capsulegan.evaluation.rows import ResultRow
+from capsulegan.evaluation.scores import Opinion, judge_error, judge_images, reference_opinion
+from capsulegan.files import read_json, write_json
+from capsulegan.published import load
+from capsulegan.study.collect import collect
+from capsulegan.study.configuration import JUDGE, StudyConfig
+from capsulegan.study.plan import Cell, Stage, evaluation_stages, training_cells
+from capsulegan.study.training import Progress, train_cells
+from capsulegan.training.configuration import CHANGEABLE
+from capsulegan.training.interruption import Interrupted, Interruption, interruption
+from capsulegan.training.run import Run, locked
+
+GROWING = CHANGEABLE - {"images"} | {"models", "seeds", "workers"}
+"""Settings in which a study may be run again: a grid may grow, and the machine may be another."""
+
+
+def execute(config: StudyConfig, folder: Path, progress: Progress, command: str = "") -> dict[str, Any]:
+    """Train, evaluate and collect; return the document that `results.json` then holds.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    folder : Path
+        The study folder. One that was stopped is gone on with; a finished one costs nothing.
+    progress : callable
+        Told the name of the task, how much of it is done, and how much there is.
+    command : str
+        What the user typed, for the record.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be had, or the folder holds a study with other settings.
+    Interrupted
+        If Ctrl-C or SIGTERM came; the same call goes on from there.
+    """
+    with locked(folder), interruption() as stop:
+        describe(folder, config, command)
+        bench = Bench(config, folder)
+        labelled = bench.train.labels is not None
+        failures = train_cells(training_cells(config, labelled), config, folder, progress, stop)
+        stages = evaluation_stages(config, labelled)
+        failures += evaluate(stages, bench, progress, stop)
+        results = collect(folder, config, bench.train, bench.test, stages, failures)
+        write_json(folder / "results.json", results)
+    return results
+
+
+def describe(folder: Path, config: StudyConfig, command: str) -> None:
+    """Write `study.json`, or make sure that the study there may be gone on with."""
+    path, document = folder / "study.json", config.to_json()
+    if path.exists():
+        earlier = read_json(path)
+        if not isinstance(earlier, dict):
+            raise UserError(f"{path}: expected the settings of a study, got something else")
+        changed = [
+            f"{name}: {earlier.get(name)} -> {value}"
+            for name, value in document.items()
+            if name not in GROWING and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
+        ]
+        if changed:
+            raise UserError(f"{folder} holds a study with other settings ({'; '.join(changed)}); choose another --out")
+    write_json(path, {**document, "command": command})
+
+
+@dataclass
+class Bench:
+    """What the stages of a study work on, loaded when first needed."""
+
+    config: StudyConfig
+    folder: Path
+
+    @cached_property
+    def train(self) -> ImageData:
+        """The training images."""
+        return load_data(self.config.data, "train", image_size=self.config.image_size, strict=self.config.strict)
+
+    @cached_property
+    def test(self) -> ImageData:
+        """The test images."""
+        return load_data(self.config.data, "test", image_size=self.config.image_size, strict=self.config.strict)
+
+    @cached_property
+    def reference(self) -> Opinion:
+        """The judge's opinion of training images."""
+        return reference_opinion(self.run(self.judge), self.train, self.config.samples)
+
+    @property
+    def judge(self) -> Cell:
+        """The run whose features the scores are on."""
+        return Cell(JUDGE, self.config.seeds[0])
+
+    def run(self, cell: Cell) -> Run:
+        """Return a run of the study."""
+        return load(self.folder / "runs" / cell.name)
+
+    def exam(self, seed: int) -> Exam:
+        """Return the semi-supervised classification of one seed."""
+        config = self.config
+        return prepare_exam(self.train, self.test, config.labels, seed, config.spreading, config.choose)
+
+
+def battle(stage: Stage, bench: Bench) -> list[ResultRow]:
+    """Let the two runs fight."""
+    runs = [bench.run(cell) for cell in stage.cells]
+    return tournament(runs, bench.train, bench.test, samples=bench.config.samples, seed=stage.seed)
+
+
+def classify(stage: Stage, bench: Bench) -> list[ResultRow]:
+    """Spread labels over a run's images."""
+    return classify_generated(bench.exam(stage.seed), bench.run(stage.cells[0]), bench.config.unlabelled_images)
+
+
+def controls(stage: Stage, bench: Bench) -> list[ResultRow]:
+    """Spread labels over noise and over real images."""
+    return classify_controls(bench.exam(stage.seed), bench.config.unlabelled_images)
+
+
+def score(stage: Stage, bench: Bench) -> list[ResultRow]:
+    """Let the judge score a run's images."""
+    judge, run = (bench.run(cell) for cell in stage.cells)
+    images = run.sample(bench.config.samples, stage.seed)
+    return judge_images(images, judge, bench.reference, run.config.model, stage.seed)
+
+
+def score_real(stage: Stage, bench: Bench) -> list[ResultRow]:
+    """Let the judge score real test images, and score the judge."""
+    judge = bench.run(stage.cells[0])
+    images = bench.test.images[: bench.config.samples]
+    rows = judge_images(images, judge, bench.reference, "real", stage.seed)
+    return [*rows, judge_error(judge, bench.test)]
+
+
+KINDS: dict[str, Callable[[Stage, Bench], list[ResultRow]]] = {
+    "battle": battle,
+    "classify": classify,
+    "controls": controls,
+    "evaluate": score,
+    "real": score_real,
+}
+
+
+def evaluate(
+    stages: Sequence[Stage], bench: Bench, progress: Progress, stop: Interruption
+) -> list[dict[str, str]]:
+    """Run the stages whose file is not there yet; return the failures, as {'stage', 'error'}."""
+    failures = []
+    for stage in stages:
+        if stage.file(bench.folder).exists():
+            continue
+        if stop.requested:
+            raise Interrupted(f"stopped; the same command goes on with {bench.folder}")
+        progress(stage.name, 0, 1)
+        try:
+            write_json(stage.file(bench.folder), KINDS[stage.kind](stage, bench))
+        except (UserError, ValueError, RuntimeError, MemoryError) as error:
+            failures.append({"stage": stage.name, "error": " ".join(str(error).split())})
+        progress(stage.name, 1, 1)
+    return failures
