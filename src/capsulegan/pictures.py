@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from capsulegan.errors import UserError
 from capsulegan.files import write_bytes
 
 
@@ -47,3 +48,21 @@ def png_of(picture: np.ndarray) -> bytes:
 def write_grid(path: Path, images: np.ndarray) -> None:
     """Write uint8 images (N, H, W, C) as one PNG."""
     write_bytes(path, png_of(grid_of(images)))
+
+
+def write_images(path: Path, images: np.ndarray) -> None:
+    """Write uint8 images (N, H, W, C) as a grid (.png), or as an array named `images` (.npz).
+
+    Raises
+    ------
+    UserError
+        If the file's ending is another.
+    """
+    if path.suffix == ".png":
+        write_grid(path, images)
+    elif path.suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=images)
+        write_bytes(path, buffer.getvalue())
+    else:
+        raise UserError(f"out must end in .png or .npz, got {path}")

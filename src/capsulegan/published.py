@@ -44,4 +44,6 @@ def from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(RUN_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"there is no run folder {name}, and the hub gave no model of that id: {reason}") from error
+        raise UserError(
+            f"there is no run folder {name}, and the hub gave no model of that id: {reason}"
+        ) from error

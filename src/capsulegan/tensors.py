@@ -36,7 +36,9 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
             names = set(file.keys())
             if difference := sorted(names ^ set(expected)):
                 which = "unexpected" if difference[0] in names else "missing"
-                raise UserError(f"{path}: {which} tensor {difference[0]!r}; these weights are of another network")
+                raise UserError(
+                    f"{path}: {which} tensor {difference[0]!r}; these weights are of another network"
+                )
             for name, tensor in expected.items():
                 shape = file.get_slice(name).get_shape()
                 if list(tensor.shape) != shape:

@@ -22,7 +22,8 @@ def lengths(capsules: Tensor, dim: int = -1) -> Tensor:
 
     Half precision is computed and returned in float32. The gradient at a zero vector is zero.
     """
-    return torch.linalg.vector_norm(at_least_float32(capsules), dim=dim)
+    result: Tensor = torch.linalg.vector_norm(at_least_float32(capsules), dim=dim)
+    return result
 
 
 def squash(s: Tensor, dim: int = -1) -> Tensor:
@@ -43,7 +44,7 @@ def squash(s: Tensor, dim: int = -1) -> Tensor:
     Tensor of the shape and type of `s`, with lengths in [0, 1).
     """
     wide = at_least_float32(s)
-    norm = torch.linalg.vector_norm(wide, dim=dim, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(wide, dim=dim, keepdim=True)
     return (wide * (norm / (1 + norm * norm))).to(s.dtype)
 
 

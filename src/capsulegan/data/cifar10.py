@@ -102,9 +102,7 @@ def read_archive(path: Path, names: tuple[str, ...]) -> list[Pixels]:
             f"{path}: expected the archive of CIFAR-10, got a damaged one ({error}); {ADVICE}"
         ) from error
     if missing := [name for name in names if name not in batches]:
-        raise data_error(
-            f"{path}: expected the archive of CIFAR-10, got one without {missing[0]}; {ADVICE}"
-        )
+        raise data_error(f"{path}: expected the archive of CIFAR-10, got one without {missing[0]}; {ADVICE}")
     return [batches[name] for name in names]
 
 

@@ -112,17 +112,13 @@ def list_pictures(folder: Path, skipped: dict[str, str]) -> dict[str, list[Pictu
         return {"all": _list_part(folder, folder, skipped)}
     parts = {part: _list_part(folder / part, folder, skipped) for part in ("train", "test")}
     if len({picture.label != "" for part in parts.values() for picture in part}) > 1:
-        raise data_error(
-            f"{folder}: expected classes in both train and test or in neither, got one of them"
-        )
+        raise data_error(f"{folder}: expected classes in both train and test or in neither, got one of them")
     return parts
 
 
 def _list_part(folder: Path, root: Path, skipped: dict[str, str]) -> list[Picture]:
     loose = _list_class(folder, "", root, skipped)
-    classes = [
-        path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")
-    ]
+    classes = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     classed = [picture for path in classes for picture in _list_class(path, path.name, root, skipped)]
     if loose and classed:
         raise data_error(
@@ -218,9 +214,7 @@ def _fingerprint(pictures: Sequence[Picture], split: str, image_size: int | None
     result = hashlib.sha256(f"{CACHE_VERSION} {split} {image_size}".encode())
     for picture in pictures:
         status = picture.path.stat()
-        result.update(
-            f"{picture.name!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "replace")
-        )
+        result.update(f"{picture.name!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "replace"))
     return result.hexdigest()
 
 
@@ -244,9 +238,7 @@ def _keep(
             file.write(image.tobytes())
             kept.append(picture)
         file.truncate(size)
-    write_json(
-        cache.with_suffix(".json"), {"kept": [picture.name for picture in kept], "skipped": skipped}
-    )
+    write_json(cache.with_suffix(".json"), {"kept": [picture.name for picture in kept], "skipped": skipped})
     return np.load(cache, mmap_mode="r", allow_pickle=False)[: len(kept)], kept
 
 

@@ -88,9 +88,7 @@ def make_image_data(
     if images.dtype != np.uint8:
         raise data_error(f"{name}: expected images of 8-bit integers (uint8), got {images.dtype}")
     if images.ndim != 4 or images.shape[3] not in (1, 3) or len(images) == 0:
-        raise data_error(
-            f"{name}: expected images of shape (N, H, W, 1 or 3), N >= 1, got {images.shape}"
-        )
+        raise data_error(f"{name}: expected images of shape (N, H, W, 1 or 3), N >= 1, got {images.shape}")
     height, width = images.shape[1:3]
     if height != width:
         raise data_error(
@@ -98,9 +96,7 @@ def make_image_data(
         )
     check_image_size(height, name)
     if (labels is None) != (len(classes) == 0):
-        raise data_error(
-            f"{name}: expected labels and class names, or neither, got {len(classes)} names"
-        )
+        raise data_error(f"{name}: expected labels and class names, or neither, got {len(classes)} names")
     if labels is not None:
         if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
             raise data_error(

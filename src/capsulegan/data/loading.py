@@ -61,7 +61,7 @@ def load_data(
         return make_image_data(data, pixels, result.labels, result.classes, folder=result.folder)
     path = Path(data).expanduser()
     try:
-        if path.is_dir():
+        if data and path.is_dir():
             return load_folder(path, split, image_size=image_size, strict=strict)
         if path.is_file():
             return load_npz(path, split, image_size)

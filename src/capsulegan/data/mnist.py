@@ -47,12 +47,8 @@ def load_mnist(split: Split) -> ImageData:
     images = read_idx(images_path, (count, 28, 28))
     labels = read_idx(labels_path, (count,))
     if labels.max() > 9:
-        raise data_error(
-            f"{labels_path}: expected labels from 0 to 9, got {labels.max()}; replace the file"
-        )
-    return make_image_data(
-        "mnist", images[..., None], labels, tuple("0123456789"), folder=images_path.parent
-    )
+        raise data_error(f"{labels_path}: expected labels from 0 to 9, got {labels.max()}; replace the file")
+    return make_image_data("mnist", images[..., None], labels, tuple("0123456789"), folder=images_path.parent)
 
 
 def load_stacked_mnist(split: Split) -> ImageData:

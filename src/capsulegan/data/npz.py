@@ -66,6 +66,11 @@ def load_npz(path: Path, split: Split, image_size: int | None = None) -> ImageDa
         raise data_error(
             f"{path}: expected 'labels' and 'test_labels' or neither, got one of them; add the other"
         )
+    shapes = {part: images.shape[1:] for part, (images, _) in parts.items()}
+    if "test_images" in arrays and shapes["train"] != shapes["test"]:
+        raise data_error(
+            f"{path}: expected images and test_images of one shape, got {shapes['train']} and {shapes['test']}"
+        )
     values = np.unique(np.concatenate(labelled)) if labelled else np.empty(0, np.int64)
     images, labels = parts[split] if "test_images" in arrays else parts["train"]
     if "test_images" not in arrays:
@@ -134,9 +139,7 @@ def _read_array(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"{name} has version {version} of the .npy format")
         read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, in_columns, dtype = read_header(stream, max_header_size=HEADER_LIMIT_BYTES)
         _check_header(f"{path}: {name}", name.endswith("images"), shape, dtype)

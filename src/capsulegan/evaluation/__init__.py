@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from capsulegan.evaluation.label_spreading import label_spreading_error as label_spreading_error
     from capsulegan.evaluation.metric import Battle as Battle
     from capsulegan.evaluation.metric import balanced_threshold as balanced_threshold
-    from capsulegan.evaluation.metric import generative_adversarial_metric as generative_adversarial_metric
+    from capsulegan.evaluation.metric import (
+        generative_adversarial_metric as generative_adversarial_metric,
+    )
     from capsulegan.evaluation.settings import SpreadingSettings as SpreadingSettings
 
 __all__ = [

@@ -87,7 +87,9 @@ def tournament(
     for run in runs:
         shape = (run.data.image_size, run.data.image_size, run.data.channels)
         if shape != test.images.shape[1:]:
-            raise UserError(f"{run.folder} draws images of shape {shape}, the data has {test.images.shape[1:]}")
+            raise UserError(
+                f"{run.folder} draws images of shape {shape}, the data has {test.images.shape[1:]}"
+            )
     if samples < 1:
         raise UserError(f"samples must be at least 1, got {samples}")
     contenders = [contender(run, train, test, samples, seed, batch_norm) for run in runs]

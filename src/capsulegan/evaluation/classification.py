@@ -94,7 +94,7 @@ def class_balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         members = by_class == label
         turn[members] = np.arange(members.sum())
-    return shuffled[np.lexsort((by_class, turn))]
+    return np.asarray(shuffled[np.lexsort((by_class, turn))])
 
 
 def classify_generated(exam: Exam, run: Run, unlabelled: int) -> list[ResultRow]:
@@ -109,7 +109,6 @@ def classify_controls(exam: Exam, unlabelled: int) -> list[ResultRow]:
     `labelled-only` takes the label of the nearest labelled image, `noise` spreads labels over images of
     independent uniform pixels (the floor), `real` over real training images (the ceiling).
     """
-
     shape, generator = (unlabelled, *exam.train.images.shape[1:]), generator_for(exam.seed, "noise")
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
 
@@ -148,7 +147,7 @@ def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) 
     assert exam.train.labels is not None
     assert exam.test.labels is not None
     rows = []
-    spreader, previous = None, None
+    spreader, previous = None, np.empty(0)
     held_out = exam.held_out
     for n in exam.labels:
         started = time.monotonic()

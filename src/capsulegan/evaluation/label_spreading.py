@@ -20,8 +20,8 @@ from torch import Tensor
 
 from capsulegan.errors import UserError
 from capsulegan.evaluation.intervals import Share, share
-from capsulegan.evaluation.settings import CANDIDATES, REACH, SpreadingSettings
 from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
+from capsulegan.evaluation.settings import CANDIDATES, REACH, SpreadingSettings
 
 EVERY = slice(None)
 
@@ -92,10 +92,7 @@ class Spreader:
 
     def __init__(self, unlabelled: ArrayLike | Tensor, queries: ArrayLike | Tensor) -> None:
         self.unlabelled, self.queries = flat_pixels(unlabelled), flat_pixels(queries)
-        if self.unlabelled.shape[1] != self.queries.shape[1]:
-            raise UserError(
-                f"images must have one size, got {self.unlabelled.shape[1]} and {self.queries.shape[1]} pixel values"
-            )
+        check_one_size(self.unlabelled, self.queries)
         self._among = neighbours(self.unlabelled, self.unlabelled, REACH)
         self._from_queries = neighbours(self.queries, self.unlabelled, REACH)
 
@@ -127,10 +124,7 @@ class Spreader:
     def _graph(self, labelled: ArrayLike | Tensor, queries: slice) -> Graph:
         """Join the labelled images to the unlabelled ones, and to the queries."""
         points = flat_pixels(labelled)
-        if points.shape[1] != self.unlabelled.shape[1]:
-            raise UserError(
-                f"images must have one size, got {self.unlabelled.shape[1]} and {points.shape[1]} pixel values"
-            )
+        check_one_size(self.unlabelled, points)
         count = len(self.unlabelled)
         from_labelled = merged(
             neighbours(points, self.unlabelled, REACH), neighbours(points, points, REACH), count, REACH
@@ -233,7 +227,7 @@ def kernel_matrix(found: Neighbours, settings: SpreadingSettings, size: int) -> 
 
 def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
     """Return images as rows of float32 in [0, 1]: (N, ...) -> (N, F)."""
-    tensor = torch.as_tensor(images)
+    tensor = images if isinstance(images, Tensor) else torch.tensor(np.asarray(images))
     if tensor.dim() < 2 or len(tensor) == 0:
         raise UserError(f"images must have shape (N, ...) with N at least 1, got {tuple(tensor.shape)}")
     flat = tensor.flatten(1).float()
@@ -243,3 +237,10 @@ def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
         raise UserError("images must be finite, got NaN or infinity")
     return flat
 
+
+def check_one_size(first: Tensor, second: Tensor) -> None:
+    """Raise UserError unless the rows of both have as many values."""
+    if first.shape[1] != second.shape[1]:
+        raise UserError(
+            f"images must have one size, got {first.shape[1]} and {second.shape[1]} values an image"
+        )

@@ -123,9 +123,15 @@ def judge(
     if abs(r_test - 1) > tolerance:
         return "no verdict", f"r_test is {r_test:.3f}, further than {tolerance:g} from 1"
     if low > 1:
-        return "first wins", f"r_samples is above 1 (95 % interval {low:.3f} to {high:.3f}) and r_test near 1"
+        return (
+            "first wins",
+            f"r_samples is above 1 (95 % interval {low:.3f} to {high:.3f}) and r_test near 1",
+        )
     if high < 1:
-        return "second wins", f"r_samples is below 1 (95 % interval {low:.3f} to {high:.3f}) and r_test near 1"
+        return (
+            "second wins",
+            f"r_samples is below 1 (95 % interval {low:.3f} to {high:.3f}) and r_test near 1",
+        )
     return "tie", f"the 95 % interval of r_samples, {low:.3f} to {high:.3f}, holds 1"
 
 
@@ -146,7 +152,7 @@ def balanced_threshold(real: Tensor, fake: Tensor) -> float:
     """
     check_probabilities("real", real)
     check_probabilities("fake", fake)
-    values = torch.cat([real, fake]).double().unique()  # sorted
+    values = torch.unique(torch.cat([real, fake]).double())  # sorted
     missed = torch.searchsorted(real.double().sort().values, values, right=True) / len(real)
     fooled = 1 - torch.searchsorted(fake.double().sort().values, values, right=True) / len(fake)
     crossing = int((missed >= fooled).nonzero()[0])  # at the largest value all real ones are missed
@@ -157,10 +163,13 @@ def check_probabilities(name: str, probabilities: Tensor) -> None:
     """Raise ValueError unless the tensor holds one probability or NaN for each of 1 or more images."""
     if probabilities.dim() != 1 or len(probabilities) == 0:
         raise ValueError(
-            f"The {name!r} parameter must have shape (N,) with N at least 1. Got {tuple(probabilities.shape)} instead."
+            f"The {name!r} parameter must have shape (N,) with N at least 1. "
+            f"Got {tuple(probabilities.shape)} instead."
         )
     if ((probabilities < 0) | (probabilities > 1)).any():
-        raise ValueError(f"The {name!r} parameter must hold probabilities from 0 to 1; logits need a sigmoid first.")
+        raise ValueError(
+            f"The {name!r} parameter must hold probabilities from 0 to 1; logits need a sigmoid first."
+        )
 
 
 def accuracy(right: Tensor) -> Share:

@@ -37,7 +37,7 @@ def neighbours(queries: Tensor, points: Tensor, k: int) -> Neighbours:
     squares = points.square().sum(dim=1)  # (P,)
     rows = max(1, BLOCK_ELEMENTS // len(points))
     distances, indices = [], []
-    for block in queries.split(rows):
+    for block in torch.split(queries, rows):
         partial = torch.addmm(squares, block, points.T, alpha=-2)  # |p|^2 - 2 q.p
         nearest, where = partial.topk(k, dim=1, largest=False)
         distances.append((nearest + block.square().sum(dim=1, keepdim=True)).clamp(min=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from capsulegan.data import ImageData
+from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
 from capsulegan.evaluation.rows import ResultRow, result_row
-from capsulegan.files import sha256
+from capsulegan.files import sha256, write_json
 from capsulegan.networks import CapsNet
 from capsulegan.randomness import seeded
 from capsulegan.training.batches import scaled
@@ -46,7 +47,8 @@ def opinion(judge: CapsNet, images: np.ndarray) -> Opinion:
     starts = range(0, len(images), JUDGED_AT_ONCE)
     said = [judge(scaled(images[start : start + JUDGED_AT_ONCE])) for start in starts]
     return Opinion(
-        torch.cat([each.lengths for each in said]), torch.cat([each.capsules.flatten(1) for each in said])
+        torch.cat([each.lengths for each in said]),
+        torch.cat([each.capsules.flatten(1) for each in said]),
     )
 
 
@@ -95,7 +97,11 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int) -> tuple[float, 
     from torchmetrics.image.kid import KernelInceptionDistance
 
     size = min(KERNEL_SUBSET_SIZE, len(real), len(generated))
-    metric = KernelInceptionDistance(feature=Given(real.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Metric `Kernel Inception Distance` will save all extracted"
+        )
+        metric = KernelInceptionDistance(Given(real.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size)
     metric.update(real, real=True)
     metric.update(generated, real=False)
     with seeded(seed, "kernel distance"):
@@ -103,9 +109,7 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int) -> tuple[float, 
     return float(mean), float(deviation)
 
 
-def judge_images(
-    images: np.ndarray, judge: Run, reference: Opinion, name: str, seed: int
-) -> list[ResultRow]:
+def judge_images(images: np.ndarray, judge: Run, reference: Opinion, name: str, seed: int) -> list[ResultRow]:
     """Return all scores of a set of images as rows of the table 'evaluation'.
 
     Parameters
@@ -139,7 +143,11 @@ def judge_images(
         (
             "kernel_distance",
             distance,
-            {**against, "estimator": f"cubic kernel, unbiased, {KERNEL_SUBSETS} subsets", "spread": deviation},
+            {
+                **against,
+                "estimator": f"cubic kernel, unbiased, {KERNEL_SUBSETS} subsets",
+                "spread": deviation,
+            },
         ),
     ]
     seconds = time.monotonic() - started
@@ -148,6 +156,23 @@ def judge_images(
         result_row("evaluation", figure, name, seed, value, len(images), settings, digest, seconds)
         for figure, value, settings in scores
     ]
+
+
+def evaluate_run(run: Run, judge: Run, samples: int, seed: int = 0) -> list[ResultRow]:
+    """Score a run's images by a judge, write the rows to the run's `metrics.json`, and return them.
+
+    Raises
+    ------
+    UserError
+        If the judge is no classifier of the run's data.
+    """
+    if samples < 2:
+        raise UserError(f"samples must be at least 2, got {samples}")
+    train = load_data(run.config.data, "train", image_size=run.data.image_size)
+    reference = reference_opinion(judge, train, samples)
+    rows = judge_images(run.sample(samples, seed), judge, reference, run.config.model, seed)
+    write_json(run.folder / "metrics.json", rows)
+    return rows
 
 
 def judge_error(judge: Run, test: ImageData) -> ResultRow:

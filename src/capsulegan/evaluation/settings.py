@@ -38,11 +38,9 @@ class SpreadingSettings:
             raise UserError(f"alpha must be between 0 and 1, got {self.alpha}")
 
 
-CANDIDATES = tuple(
-    SpreadingSettings(kernel=kernel, neighbours=count, gamma=gamma, alpha=alpha)
-    for alpha in (0.2, 0.8)
-    for kernel, count, gamma in [("knn", count, 0.1) for count in (5, 7, 15, 50)]
-    + [("rbf", REACH, gamma) for gamma in (0.03, 0.1, 0.3)]
+CANDIDATES = (
+    *(SpreadingSettings("knn", count, alpha=alpha) for alpha in (0.2, 0.8) for count in (5, 7, 15, 50)),
+    *(SpreadingSettings("rbf", REACH, gamma, alpha) for alpha in (0.2, 0.8) for gamma in (0.03, 0.1, 0.3)),
 )
 """What `Spreader.choose` chooses from."""
 

@@ -82,7 +82,9 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
         "events": sorted({row["event"] for row in log if "event" in row}),
     }
     return [
-        result_row("training", figure, cell.model, cell.seed, value, before, settings, run.data.digest, seconds)
+        result_row(
+            "training", figure, cell.model, cell.seed, value, before, settings, run.data.digest, seconds
+        )
         for figure, value in figures.items()
     ]
 

@@ -30,7 +30,7 @@ class StudyConfig(TrainingSettings):
     unlabelled: int = 0
     """Unlabelled images in label spreading; 0: 50,000 as in the paper, or 5,000 for the digits."""
     labels: tuple[int, ...] = ()
-    """Numbers of labelled images; none: 100, 1,000 and 10,000 as in the paper, as far as the data has them."""
+    """Numbers of labelled images; none: 100, 1,000 and 10,000, as far as the data has them."""
     kernel: str = "knn"
     """How label spreading weighs neighbours: knn or rbf."""
     neighbours: int = 7
@@ -84,7 +84,6 @@ class StudyConfig(TrainingSettings):
         if model == JUDGE:
             most = 64_000 if self.data == "digits" else 300_000
             settings["images"] = self.judge_images or min(self.images or most, most)
-            settings["discriminator_learning_rate"], settings["beta1"] = 1e-3, 0.9
         return Config(model, self.data, seed, **settings)
 
     def to_json(self) -> dict[str, Any]:

@@ -11,7 +11,12 @@ from typing import Any
 from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
 from capsulegan.evaluation.battle import tournament
-from capsulegan.evaluation.classification import Exam, classify_controls, classify_generated, prepare_exam
+from capsulegan.evaluation.classification import (
+    Exam,
+    classify_controls,
+    classify_generated,
+    prepare_exam,
+)
 from capsulegan.evaluation.rows import ResultRow
 from capsulegan.evaluation.scores import Opinion, judge_error, judge_images, reference_opinion
 from capsulegan.files import read_json, write_json
@@ -70,10 +75,13 @@ def describe(folder: Path, config: StudyConfig, command: str) -> None:
         changed = [
             f"{name}: {earlier.get(name)} -> {value}"
             for name, value in document.items()
-            if name not in GROWING and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
+            if name not in GROWING
+            and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
         ]
         if changed:
-            raise UserError(f"{folder} holds a study with other settings ({'; '.join(changed)}); choose another --out")
+            raise UserError(
+                f"{folder} holds a study with other settings ({'; '.join(changed)}); choose another --out"
+            )
     write_json(path, {**document, "command": command})
 
 
@@ -87,12 +95,16 @@ class Bench:
     @cached_property
     def train(self) -> ImageData:
         """The training images."""
-        return load_data(self.config.data, "train", image_size=self.config.image_size, strict=self.config.strict)
+        return load_data(
+            self.config.data, "train", image_size=self.config.image_size, strict=self.config.strict
+        )
 
     @cached_property
     def test(self) -> ImageData:
         """The test images."""
-        return load_data(self.config.data, "test", image_size=self.config.image_size, strict=self.config.strict)
+        return load_data(
+            self.config.data, "test", image_size=self.config.image_size, strict=self.config.strict
+        )
 
     @cached_property
     def reference(self) -> Opinion:
@@ -122,7 +134,9 @@ def battle(stage: Stage, bench: Bench) -> list[ResultRow]:
 
 def classify(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Spread labels over a run's images."""
-    return classify_generated(bench.exam(stage.seed), bench.run(stage.cells[0]), bench.config.unlabelled_images)
+    return classify_generated(
+        bench.exam(stage.seed), bench.run(stage.cells[0]), bench.config.unlabelled_images
+    )
 
 
 def controls(stage: Stage, bench: Bench) -> list[ResultRow]:

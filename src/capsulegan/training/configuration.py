@@ -35,9 +35,11 @@ class TrainingSettings:
     generator_learning_rate: float = 2e-4
     """Adam's step size for the generator."""
     discriminator_learning_rate: float = 2e-4
-    """Adam's step size for the discriminator, or for the classifier."""
+    """Adam's step size for the discriminator."""
+    classifier_learning_rate: float = 1e-3
+    """Adam's step size for the capsnet classifier."""
     beta1: float = 0.5
-    """Adam's decay of the gradient's mean."""
+    """Adam's decay of the gradient's mean in adversarial training; the classifier takes 0.9."""
     beta2: float = 0.999
     """Adam's decay of the gradient's mean square."""
     average_half_life: int = 0
@@ -97,7 +99,9 @@ class Config(TrainingSettings):
             raise UserError(f"{source}: expected an object of settings, got {type(document).__name__}")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(document) - known - {"schema"}):
-            raise UserError(f"{source}: unknown setting {unknown[0]!r}; it is of another version of the package")
+            raise UserError(
+                f"{source}: unknown setting {unknown[0]!r}; it is of another version of the package"
+            )
         try:
             return cls(**{name: document[name] for name in document if name != "schema"})
         except (TypeError, UserError) as error:
@@ -124,6 +128,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "width": (1, 2**12),
     "generator_learning_rate": (1e-12, 10.0),
     "discriminator_learning_rate": (1e-12, 10.0),
+    "classifier_learning_rate": (1e-12, 10.0),
     "beta1": (0.0, 0.999999),
     "beta2": (0.0, 0.999999),
     "average_half_life": (0, 10**12),
@@ -152,7 +157,7 @@ def check_value(field: dataclasses.Field[Any], value: Any) -> None:
     """Raise UserError if a value is not of its field's type or range (JSON and Python callers give any)."""
     declared, name = str(field.type), field.name
     expected = TYPES.get(declared, (str,) if declared.startswith("Literal") else (object,))
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected[0] in (int, float)):
+    if expected != (object,) and type(value) not in expected:  # a bool is no int here
         raise UserError(f"{name} must be of type {declared}, got {value!r}")
     if name in CHOICES and value not in CHOICES[name]:
         raise unknown_name(name, value, CHOICES[name])

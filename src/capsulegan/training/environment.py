@@ -30,7 +30,7 @@ def processor() -> dict[str, str]:
 def computes_in_bf16(device: str) -> bool:
     """Return whether a device multiplies bf16 matrices in hardware."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool({"avx512_bf16", "amx_bf16"} & set(processor().get("flags", "").split()))
 
 

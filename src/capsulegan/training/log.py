@@ -70,7 +70,7 @@ class Log:
         self.rows = [row for row in read_log(path) if row["images"] <= after]
         write_text(path, "".join(map(to_line, self.rows)))
         self._file: TextIO = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(folder / "tensorboard", purge_step=after + 1)  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(folder / "tensorboard", purge_step=after + 1)
 
     def append(self, row: Row) -> None:
         """Add one row; `row["images"]` is its place on the axis."""
@@ -79,12 +79,12 @@ class Log:
         self._file.flush()
         for name, value in row.items():
             if isinstance(value, int | float) and name not in ("images", "step"):
-                self._events.add_scalar(name, value, row["images"])  # type: ignore[no-untyped-call]
+                self._events.add_scalar(name, value, row["images"])
 
     def close(self) -> None:
         """Close both files."""
         self._file.close()
-        self._events.close()  # type: ignore[no-untyped-call]
+        self._events.close()
 
 
 def to_line(row: Row) -> str:

@@ -24,8 +24,8 @@ from capsulegan.training.log import Log, Meter, Row
 from capsulegan.training.run import DataFacts, Run, locked, read_description, write_description
 from capsulegan.training.trainee import Trainee, build_trainee
 
-Progress = Callable[[int, Row | None], None]
-"""Told the images seen, and the newest log row."""
+Progress = Callable[[int, int, Row | None], None]
+"""Told the images seen, the images to see, and the newest log row."""
 
 
 class TrainingFailed(RuntimeError):  # noqa: N818 - reads as what happened
@@ -90,9 +90,13 @@ def begin(folder: Path, config: Config, facts: DataFacts, resume: bool) -> None:
             raise UserError(f"{folder} already holds a run; --resume goes on with it, another --out keeps it")
         earlier, earlier_facts = read_description(folder)
         if changed := earlier.differences(config):
-            raise UserError(f"{folder} was begun with other settings, which --resume cannot change: {'; '.join(changed)}")
+            raise UserError(
+                f"{folder} was begun with other settings, which --resume cannot change: {'; '.join(changed)}"
+            )
         if earlier_facts != facts:
-            raise UserError(f"{folder} was begun on other data than {config.data} is now; restore it or begin anew")
+            raise UserError(
+                f"{folder} was begun on other data than {config.data} is now; restore it or begin anew"
+            )
     write_description(folder, config, facts, environment())
 
 
@@ -143,7 +147,7 @@ def fit(
             if finished or crosses(config.sample_images, before, images):
                 save_samples()
             if progress:
-                progress(images, log.rows[-1] if log.rows else None)
+                progress(images, config.images, log.rows[-1] if log.rows else None)
             if trouble == "non-finite":
                 raise TrainingFailed(
                     f"no step of the last {config.log_images} images had finite losses; lower the learning "
@@ -156,7 +160,9 @@ def fit(
             if trouble and config.on_collapse == "stop":
                 raise TrainingFailed(f"{trouble} after {images} images; everything is saved in {folder}")
             if stopping and not finished:
-                raise Interrupted(f"stopped after {images} of {config.images} images; --resume goes on from there")
+                raise Interrupted(
+                    f"stopped after {images} of {config.images} images; --resume goes on from there"
+                )
     finally:
         log.close()
     for name, network in trainee.results.items():

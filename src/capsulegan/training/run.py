@@ -158,5 +158,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{folder} is in use by another process; wait for it or choose another --out") from None
+            raise UserError(
+                f"{folder} is in use by another process; wait for it or choose another --out"
+            ) from None
         yield

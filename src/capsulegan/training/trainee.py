@@ -77,8 +77,8 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         fabric.setup_module(generator),
         fabric.setup_module(discriminator),
         adversarial_model(config.model).objective,
-        adam(generator, config.generator_learning_rate, config),
-        adam(discriminator, config.discriminator_learning_rate, config),
+        adam(generator, config.generator_learning_rate, config.beta1, config.beta2),
+        adam(discriminator, config.discriminator_learning_rate, config.beta1, config.beta2),
         fabric.backward,
     )
 
@@ -101,7 +101,10 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
     networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
     return Trainee(
         networks=networks if average is None else {**networks, "average": average},
-        optimizers={"generator": step.generator_optimizer, "discriminator": step.discriminator_optimizer},
+        optimizers={
+            "generator": step.generator_optimizer,
+            "discriminator": step.discriminator_optimizer,
+        },
         advance=advance,
         scalars=AdversarialStep.SCALARS,
         results={"generator": drawn, "discriminator": discriminator},
@@ -112,9 +115,11 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
 def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
     """Return a capsule classifier to be trained on labelled images."""
     if batches.data.labels is None or shape.classes < 2:
-        raise UserError(f"data must have labels of two classes or more to train a classifier, {config.data} has not")
+        raise UserError(
+            f"data must have labels of two classes or more to train a classifier, {config.data} has not"
+        )
     classifier = build_classifier(config, shape).to(fabric.device)
-    optimizer = adam(classifier, config.discriminator_learning_rate, config)
+    optimizer = adam(classifier, config.classifier_learning_rate, 0.9, config.beta2)
     step = ClassificationStep(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
 
     def advance(number: int) -> dict[str, Tensor]:
@@ -129,7 +134,6 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
     )
 
 
-def adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:
+def adam(network: nn.Module, learning_rate: float, beta1: float, beta2: float) -> Adam:
     """Return the optimizer of all models, in its fused form."""
-    betas = (config.beta1, config.beta2)
-    return Adam(network.parameters(), lr=learning_rate, betas=betas, fused=True)
+    return Adam(network.parameters(), lr=learning_rate, betas=(beta1, beta2), fused=True)
