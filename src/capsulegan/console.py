@@ -58,7 +58,7 @@ def exit_code(command: Callable[[], None], debug: bool) -> int:
 
     from capsulegan.errors import UserError
 
-    logging.getLogger("lightning_utilities.core.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
     warnings.filterwarnings("default", module=r"capsulegan\.")
     warnings.showwarning = lambda message, *_, **__: say(f"capsulegan: warning: {message}")

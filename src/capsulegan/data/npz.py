@@ -68,9 +68,8 @@ def load_npz(path: Path, split: Split, image_size: int | None = None) -> ImageDa
         )
     shapes = {part: images.shape[1:] for part, (images, _) in parts.items()}
     if "test_images" in arrays and shapes["train"] != shapes["test"]:
-        raise data_error(
-            f"{path}: expected images and test_images of one shape, got {shapes['train']} and {shapes['test']}"
-        )
+        got = " and ".join(map(str, shapes.values()))
+        raise data_error(f"{path}: expected images and test_images of one shape, got {got}")
     values = np.unique(np.concatenate(labelled)) if labelled else np.empty(0, np.int64)
     images, labels = parts[split] if "test_images" in arrays else parts["train"]
     if "test_images" not in arrays:

@@ -23,7 +23,7 @@ GREY_MODES = frozenset(("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"))
 
 
 class UnreadableError(Exception):
-    """A picture that cannot be read; the message says why, in one line."""
+    """A picture that cannot be read; the message says why."""
 
 
 @contextlib.contextmanager
@@ -50,8 +50,7 @@ def opened(path: Path) -> Iterator[Image]:
     except PIL.UnidentifiedImageError as error:
         raise UnreadableError("no picture of a known format") from error
     except Exception as error:  # Pillow's decoders let any exception out on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableError(reason) from error
+        raise UnreadableError(str(error) or type(error).__name__) from error
 
 
 def look(path: Path) -> tuple[tuple[int, int], bool]:

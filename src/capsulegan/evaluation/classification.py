@@ -94,7 +94,8 @@ def class_balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         members = by_class == label
         turn[members] = np.arange(members.sum())
-    return np.asarray(shuffled[np.lexsort((by_class, turn))])
+    order: np.ndarray = np.take(shuffled, np.lexsort((by_class, turn)))
+    return order
 
 
 def classify_generated(exam: Exam, run: Run, unlabelled: int) -> list[ResultRow]:

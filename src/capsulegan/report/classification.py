@@ -1,0 +1,107 @@
+"""The semi-supervised test: classification error with generated images as unlabelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from capsulegan.report import paper, words
+from capsulegan.report.table import (
+    Row,
+    Table,
+    by_seed,
+    cell,
+    chosen,
+    differences,
+    distinct,
+    grouped,
+    notes,
+    seeds_cell,
+)
+
+KERNEL_SETTINGS = ("kernel", "neighbours", "gamma", "alpha")
+
+
+def kernel_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the rows of each label-spreading kernel under its description.
+
+    Rows without a kernel, as those of the labelled images alone, belong to every group.
+    """
+    errors = chosen(rows, table="classification", figure="label_spreading_error")
+    shared = [row for row in errors if row["settings"].get("kernel") is None]
+    groups: dict[str, list[Row]] = {}
+    for row in errors:
+        if row["settings"].get("kernel") is not None:
+            groups.setdefault(_kernel(row), []).append(row)
+    return [(name, group + shared) for name, group in groups.items()] or ([("", shared)] if shared else [])
+
+
+def _kernel(row: Row) -> str:
+    settings = row["settings"]
+    if settings.get("chosen"):
+        return "settings chosen for each model on held-out training images"
+    kernel = {"knn": "k-nearest-neighbour", "rbf": "radial"}.get(settings["kernel"], str(settings["kernel"]))
+    rest = (f"{key} {settings[key]:g}" for key in KERNEL_SETTINGS[1:] if _is_number(settings.get(key)))
+    return ", ".join([f"{kernel} kernel", *rest])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def label_counts(rows: Sequence[Row]) -> list[int]:
+    """Return the numbers of labelled images, ascending."""
+    return sorted(distinct(rows, "labels"))
+
+
+def lines_of(rows: Sequence[Row]) -> list[tuple[str, Any, list[Row]]]:
+    """Return (model, unlabelled images, rows) of each line, models before controls."""
+    groups = grouped(rows, "model", "unlabelled")
+    order = words.in_order(model for model, _ in groups)
+    lines = [(model, unlabelled, own) for (model, unlabelled), own in groups.items()]
+    return sorted(lines, key=lambda line: order.index(line[0]))
+
+
+def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -> list[Table]:
+    """Return for each kernel the errors beside the paper's, and the paired differences."""
+    tables = []
+    for kernel, group in kernel_groups(rows):
+        labels = label_counts(group)
+        published = paper.CLASSIFICATION.get(data, {})
+        printed = {n for errors in published.values() for n in errors}
+        columns = ["unlabelled images from", "unlabelled"]
+        for n in labels:
+            columns += (
+                [words.labelled(n), f"paper, {words.labelled(n)}"] if n in printed else [words.labelled(n)]
+            )
+        lines = []
+        for model, unlabelled, own in lines_of(group):
+            line = [words.CONTROLS.get(model) or words.model_name(model)]
+            line.append("" if unlabelled is None else f"{unlabelled:,}")
+            for n in labels:
+                line.append(cell(chosen(own, labels=n), 4))
+                if n in printed:
+                    error = published.get(model, {}).get(n)
+                    line.append("" if error is None else words.number(error, 4))
+            lines.append((*line, seeds_cell(chosen(own, labels=n) for n in labels)))
+        command = " ".join(["capsulegan classify", *runs[:1], "--labels", *map(str, labels)])
+        caption = (
+            f"Share of the {' or '.join(f'{n:,}' for n in distinct(group, 'n'))} test images that "
+            "label spreading gets wrong when n images are labelled and the generated ones stand for the "
+            "unlabelled: lower is better. With two or more seeds: mean ± 95 % interval (Student's t)."
+        )
+        if published:
+            caption += f" Paper: {paper.CITATION}, Table 2, single runs."
+        title = f"Classification error, {kernel}" if kernel else "Classification error"
+        caption += notes(group)
+        tables.append(Table("classification", title, caption, (*columns, "seeds"), tuple(lines), command))
+        values = {
+            words.labelled(n): {
+                model: by_seed(chosen(group, model=model, labels=n))
+                for model in words.in_order(row["model"] for row in group)
+                if model not in words.CONTROLS
+            }
+            for n in labels
+        }
+        tables += differences("classification", f"Differences, {kernel or 'error'}", command, values, 4)
+    return tables

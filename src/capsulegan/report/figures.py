@@ -1,0 +1,299 @@
+"""Figures as SVG that takes the page's ink: legible on light and on dark, the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
+
+from capsulegan.report import paper, words
+from capsulegan.report.classification import kernel_groups, label_counts, lines_of
+from capsulegan.report.intervals import mean_of
+from capsulegan.report.reading import RunFolder
+from capsulegan.report.table import Row, by_seed, chosen, measured
+
+INK: Final = "#0a0b0c"  # stands for the page's text colour
+FONTS: Final = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
+STANDALONE: Final = (
+    "<style>:root{color:#24292f}@media (prefers-color-scheme:dark){:root{color:#d8dee4}}</style>"
+)
+PALETTE: Final = (
+    "#0b7bc1",
+    "#d55e00",
+    "#0f9d77",
+    "#b8629b",
+    "#8a7a1f",
+    "#5f6fd0",
+)  # safe to the colour-blind
+STYLE: Final = {
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "font.size": 10,
+    "grid.alpha": 0.14,
+    "grid.color": INK,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "xtick.labelsize": 9,
+    "xtick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.color": INK,
+    "ytick.labelsize": 9,
+    "ytick.major.width": 0.6,
+}
+CONTROL_LOOKS: Final = {
+    "labelled-only": ("labelled images alone", (0, (6, 2)), "s"),
+    "noise": ("noise (floor)", (0, (1, 1.5)), "v"),
+    "real": ("real images (ceiling)", (0, (3, 1.5)), "^"),
+}
+EQUILIBRIUM: Final = {
+    "gan": 0.5,
+    "capsulegan-bce": 0.5,
+    "gan-margin": 0.95 / 1.5,
+    "capsulegan": 0.95 / 1.5,
+}
+MOST_POINTS: Final = 400
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Two lines of the log that belong on one axis; `share` says that they are from 0 to 1."""
+
+    name: str
+    title: str
+    axis: str
+    keys: dict[str, str]
+    share: bool
+
+
+PANELS: Final = (
+    Panel(
+        "losses",
+        "losses",
+        "loss",
+        {"discriminator_loss": "discriminator", "generator_loss": "generator"},
+        False,
+    ),
+    Panel(
+        "probabilities",
+        "answers",
+        "probability of real",
+        {"real_probability": "to real images", "fake_probability": "to generated images"},
+        True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG element in `currentColor`, with its caption and what to say to those who cannot see it."""
+
+    name: str
+    svg: str
+    caption: str
+    description: str
+
+    @property
+    def file(self) -> str:
+        """The same as a file of its own, dark in a dark browser."""
+        return self.svg.replace(">", ">" + STANDALONE, 1)
+
+
+def colour_of(model: str, models: Sequence[str]) -> str:
+    """Return a model's colour, the same in every figure: the known models first, then the others."""
+    known = list(words.MODELS)
+    others = [other for other in models if other not in known]
+    place = known.index(model) if model in known else len(known) + others.index(model)
+    return PALETTE[place % len(PALETTE)]
+
+
+def draw(name: str, plot: Callable[[Axes], None], height: float = 2.9) -> str:
+    """Return the plot as an SVG element; its ids come from its name, so that figures share a page."""
+    buffer = io.StringIO()
+    with style.context(["default", {**STYLE, "svg.hashsalt": name}]):
+        figure = Figure(figsize=(4.5, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        plot(figure.add_subplot())
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[A-Za-z0-9.]+_\d+">', "<g>", svg)
+    return svg.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)
+
+
+def training_curves(runs: Sequence[RunFolder], models: Sequence[str]) -> list[Drawing]:
+    """Return each model's losses and probabilities against the images seen, one line a seed."""
+    drawings: list[Drawing] = []
+    for model in dict.fromkeys(run.model for run in runs):
+        logs = [rows for run in runs if run.model == model and (rows := _plottable(run.log))]
+        drawings += (
+            _training_curve(panel, model, logs, colour_of(model, models))
+            for panel in PANELS
+            if any(_finite(row, key) for rows in logs for row in rows for key in panel.keys)
+        )
+    return drawings
+
+
+def _training_curve(panel: Panel, model: str, logs: Sequence[list[Row]], colour: str) -> Drawing:
+    title = f"{words.model_name(model)}: {panel.title}"
+    level = EQUILIBRIUM.get(model) if panel.share else None
+
+    def plot(axes: Axes) -> None:
+        for rows in reversed(logs):  # the first seed on top
+            first = rows is logs[0]
+            for (key, label), dashes in zip(panel.keys.items(), ("solid", (0, (4, 1.5))), strict=True):
+                axes.plot(
+                    [row["images"] for row in rows],
+                    [row[key] if _finite(row, key) else math.nan for row in rows],
+                    color=colour,
+                    linestyle=dashes,
+                    alpha=1 if first else 0.35,
+                    label=label if first else None,
+                )
+        if panel.share:
+            axes.set_ylim(-0.02, 1.02)
+        if level is not None:
+            axes.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (2, 3)), alpha=0.7)
+        axes.set(title=title, xlabel="images seen", ylabel=panel.axis)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.figure.legend(loc="outside lower center", ncols=2, handlelength=2.4)
+
+    caption = f"{title}, {words.count(len(logs), 'seed')}."
+    if level is not None:
+        caption += f" Dotted: {level:.3g}, the best answer where real and generated are equally likely."
+    ends = (f"{label} {_last(logs[0], key)}" for key, label in panel.keys.items())
+    description = f"{title}, against images seen. The first seed ends at: {', '.join(ends)}."
+    name = f"training-{re.sub('[^A-Za-z0-9-]', '_', model)}-{panel.name}"
+    return Drawing(name, draw(name, plot), caption, description)
+
+
+def _plottable(log: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return at most `MOST_POINTS` rows of a log, evenly spaced, the last one included."""
+    rows: list[Row] = [row for row in log if _finite(row, "images")]
+    return rows[:: -max(1, math.ceil(len(rows) / MOST_POINTS))][::-1]
+
+
+def _finite(row: Row, key: str) -> bool:
+    return measured({"value": row.get(key)})
+
+
+def _last(rows: Sequence[Row], key: str) -> str:
+    values = [row[key] for row in rows if _finite(row, key)]
+    return words.number(values[-1]) if values else "unknown"
+
+
+def classification_errors(rows: Sequence[Row], data: str, models: Sequence[str]) -> list[Drawing]:
+    """Return the error against the number of labels, for each kernel: models, controls, the paper."""
+    drawings = []
+    for index, (kernel, group) in enumerate(kernel_groups(rows)):
+        if any(map(measured, group)) and label_counts(group):
+            drawings.append(_classification_error(index, kernel, group, data, models))
+    return drawings
+
+
+def _classification_error(
+    index: int, kernel: str, group: Sequence[Row], data: str, models: Sequence[str]
+) -> Drawing:
+    labels = label_counts(group)
+    published = paper.CLASSIFICATION.get(data, {})
+
+    def plot(axes: Axes) -> None:
+        for model, _, own in lines_of(group):
+            values = {n: [*by_seed(chosen(own, labels=n)).values()] for n in labels}
+            means = {n: mean_of(v) for n, v in values.items() if v}
+            name, dashes, marker = CONTROL_LOOKS.get(model, (words.model_name(model), "solid", "o"))
+            control = model in CONTROL_LOOKS
+            colour = INK if control else colour_of(model, models)
+            axes.errorbar(
+                list(means),
+                [mean.value for mean in means.values()],
+                [mean.half_width or 0 for mean in means.values()],
+                fmt="none",
+                ecolor=colour,
+                alpha=0.6,
+                capsize=2.5,
+            )
+            axes.plot(
+                list(means),
+                [mean.value for mean in means.values()],
+                color=colour,
+                alpha=0.55 if control else 1,
+                linestyle=dashes,
+                marker=marker,
+                markersize=4 if control else 5,
+                linewidth=1 if control else 1.6,
+                label=name,
+            )
+            if known := {n: error for n, error in published.get(model, {}).items() if n in labels}:
+                axes.plot(
+                    list(known),
+                    list(known.values()),
+                    color=colour,
+                    linestyle=(0, (1, 2)),
+                    marker="D",
+                    markersize=4.5,
+                    fillstyle="none",
+                    linewidth=1,
+                    label=f"{name}, paper",
+                )
+        axes.set_xscale("log")
+        axes.set_xticks(labels, [f"{n:,}" for n in labels])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(bottom=0)
+        axes.set(xlabel="labelled images", ylabel="classification error")
+        axes.figure.legend(loc="outside lower center", ncols=2)
+
+    caption = f"Classification error against the number of labelled images{f', {kernel}' if kernel else ''}."
+    caption += " Grey: controls."
+    if published:
+        caption += f" Hollow diamonds: {paper.CITATION}, single runs."
+    if any(len(by_seed(chosen(own, labels=n))) > 1 for _, _, own in lines_of(group) for n in labels):
+        caption += " Bars: 95 % interval over the seeds."
+    name = f"classification-{index + 1}"
+    return Drawing(name, draw(name, plot, 3.9), caption, f"{caption} The table above has the same figures.")
+
+
+def best_answers() -> Drawing:
+    """Return what each loss's best discriminator answers, against how likely an image is to be real.
+
+    With s the share p / (p + q) of real images among those that look like this one, cross-entropy
+    answers s; the margin loss (Eq. 2) answers (0.9 s + 0.05 (1 - s)) / (s + 0.5 (1 - s)).
+    """
+    shares = [index / 100 for index in range(101)]
+    margin = [(0.9 * s + 0.05 * (1 - s)) / (s + 0.5 * (1 - s)) for s in shares]
+
+    def plot(axes: Axes) -> None:
+        axes.plot(shares, shares, color=PALETTE[0], label="cross-entropy")
+        axes.plot(shares, margin, color=PALETTE[1], label="margin loss")
+        axes.axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (2, 3)), alpha=0.7)
+        axes.plot([0.5, 0.5], [0.5, 0.95 / 1.5], "o", color=INK, markersize=4)
+        axes.annotate("0.633", (0.5, 0.95 / 1.5), (-6, 5), textcoords="offset points", ha="right")
+        axes.annotate("0.5", (0.5, 0.5), (6, -12), textcoords="offset points")
+        axes.set(xlabel="share of real images, p / (p + q)", ylabel="best answer", xlim=(0, 1), ylim=(0, 1))
+        axes.legend(loc="upper left")
+
+    caption = "What the best possible discriminator answers. Dotted: the paper's cut."
+    description = f"{caption} Cross-entropy answers the share itself; the margin loss 0.633 at one half."
+    return Drawing("best-answers", draw("best-answers", plot), caption, description)

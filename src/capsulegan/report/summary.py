@@ -1,0 +1,130 @@
+"""The study in one paragraph of plain words, computed from its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from capsulegan.report import words
+from capsulegan.report.battle import battles_of, verdicts
+from capsulegan.report.classification import kernel_groups, label_counts
+from capsulegan.report.intervals import mean_of, paired_difference
+from capsulegan.report.table import Row, Seeds, by_seed, chosen, plus_minus
+
+Ranking = list[tuple[str, Seeds, float]]  # (model, its seeds, its mean), the lowest mean first
+
+
+def summary_of(results: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Return who won, by how much and with how many seeds."""
+    rows: Sequence[Row] = results["rows"]
+    sentences = [
+        _subject(rows, results, settings),
+        *_battle(rows),
+        *_classification(rows),
+        *_distance(rows),
+    ]
+    if failures := len(results["failures"]):
+        sentences.append(f"{words.count(failures, 'failed stage')} listed at the end.")
+    return " ".join(sentences)
+
+
+def models_of(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[str]:
+    """Return the models that the study set out to train and those that it has figures of."""
+    found = (model for row in rows for model in row["model"].split(":"))
+    others = words.CONTROLS | words.JUDGES
+    return [m for m in dict.fromkeys([*map(str, settings.get("models", [])), *found]) if m not in others]
+
+
+def _subject(rows: Sequence[Row], results: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    models = models_of(rows, settings)
+    seeds = {row["seed"] for row in rows if row["seed"] is not None} or set(settings.get("seeds", []))
+    data = words.data_name(str(results["data"].get("name", "")))
+    images = settings.get("images")
+    shown = f" for {images:,} images a run" if isinstance(images, int) else ""
+    named = words.listed([words.model_name(model) for model in models]) or "No model"
+    text = f"{named} trained on {data}{shown}, {words.count(len(seeds), 'seed')}."
+    if len(seeds) < 2:
+        text = f"{named} trained on {data}{shown}. 1 seed: no statement about chance can be made."
+    absent = [words.model_name(m) for m in models if not any(m in row["model"].split(":") for row in rows)]
+    return f"{text} There are no figures of {words.listed(absent)}." if absent else text
+
+
+def _battle(rows: Sequence[Row]) -> list[str]:
+    battles = battles_of(rows)
+    sentences = []
+    for pair, rule, own in battles:
+        if pair != battles[0][0]:
+            continue
+        ratios = [by_seed(chosen(own, figure=figure)) for figure in ("r_samples", "r_test")]
+        shown = (
+            f"{name} {words.number(mean_of([*ratio.values()]).value, 2)}"
+            if ratio
+            else f"{name} not measurable"
+            for name, ratio in zip(("r_samples", "r_test"), ratios, strict=True)
+        )
+        given = verdicts(pair, own)
+        verdict = " and ".join(dict.fromkeys(given)) or "no verdict"
+        if len(set(given)) > 1:
+            shares = (f"{v} ({given.count(v)} of {len(given)} seeds)" for v in dict.fromkeys(given))
+            verdict = ", ".join(shares)
+        cut = {"paper": "the paper's cut at 0.5", "balanced": "the balanced cut"}.get(rule, rule)
+        sentences.append(f"{verdict} at {cut} ({', '.join(shown)})")
+    if not sentences:
+        return []
+    pair = words.model_name(battles[0][0]).replace(" : ", " against ")
+    others = len({pair for pair, _, _ in battles}) - 1
+    more = f" {words.count(others, 'more pair')} in the table." if others else ""
+    return [f"In the battle of {pair}: {', '.join(sentences)}.{more}"]
+
+
+def _ranked(rows: Sequence[Row]) -> Ranking:
+    """Rank the models by mean, the lowest first, which is the best for errors and distances."""
+    seeds = {
+        model: by_seed(chosen(rows, model=model)) for model in dict.fromkeys(row["model"] for row in rows)
+    }
+    ranking = [
+        (m, s, mean_of([*s.values()]).value) for m, s in seeds.items() if m not in words.CONTROLS and s
+    ]
+    return sorted(ranking, key=lambda entry: entry[2])
+
+
+def _order(ranking: Ranking, places: int | None = None) -> str:
+    """Return "CapsuleGAN 0.405 before GAN 0.483 (a lead of ...)"."""
+    best = [f"{words.model_name(model)} {words.number(mean, places)}" for model, _, mean in ranking[:2]]
+    text = " before ".join(best)
+    if len(ranking) > 1 and (lead := paired_difference(ranking[0][1], ranking[1][1])):
+        kind = "clear of 0" if lead.excludes_zero else "that includes 0"
+        shown = plus_minus(lead.value, lead.half_width or 0, places + 1 if places else None)
+        text += f" (a lead of {shown}, a 95 % interval {kind})"
+    return text
+
+
+def _classification(rows: Sequence[Row]) -> list[str]:
+    sentences = []
+    for _, group in kernel_groups(rows)[:1]:
+        shown, helped, compared = [], [], []
+        for n in label_counts(group):
+            ranking = _ranked(at := chosen(group, labels=n))
+            if ranking:
+                shown.append(f"with {words.count(n, 'label')} {_order(ranking, 3)}")
+                if alone := by_seed(chosen(at, model="labelled-only")):
+                    compared.append(n)
+                    helped += [n] * (ranking[0][2] < mean_of([*alone.values()]).value)
+        if shown:
+            text = "Classification error with generated images as unlabelled data (lower is better): "
+            sentences.append(f"{text}{'; '.join(shown)}.")
+        if compared:
+            where = words.listed([f"{n:,}" for n in helped])
+            sentences.append(
+                f"The best model's images did better than the labelled images alone with {where} labels."
+                if helped
+                else "No model's images did better than no images at all."
+            )
+    return sentences
+
+
+def _distance(rows: Sequence[Row]) -> list[str]:
+    own = chosen(rows, table="evaluation", figure="frechet_distance")
+    first = own[0]["settings"].get("features") if own else None
+    ranking = _ranked(chosen(own, features=first))
+    return [f"Fréchet distance (lower is better): {_order(ranking)}."] if ranking else []

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from capsulegan.evaluation import neighbours as module
+from capsulegan.evaluation.neighbours import merged, neighbours
+
+
+def points(count, features=12):
+    return torch.randn(count, features, dtype=torch.float64)
+
+
+@pytest.fixture(params=[2**26, 100, 1], ids=["one block", "blocks of a few", "blocks of one query"])
+def block_elements(request, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", request.param)
+
+
+@pytest.mark.usefixtures("block_elements")
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_neighbours_are_those_of_scikit_learn(k):
+    queries, known = points(23), points(40)
+    found = neighbours(queries, known, k)
+    brute = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(known.numpy())
+    distances, indices = brute.kneighbors(queries.numpy())
+    assert torch.equal(found.indices, torch.from_numpy(indices))
+    torch.testing.assert_close(found.distances, torch.from_numpy(distances).square(), rtol=1e-10, atol=1e-10)
+
+
+def test_float32_distances_of_images_are_accurate():
+    queries, known = torch.rand(20, 784), torch.rand(50, 784)
+    found = neighbours(queries, known, 7)
+    exact = (queries.double()[:, None] - known.double()).square().sum(dim=2)
+    torch.testing.assert_close(found.distances.double(), exact.gather(1, found.indices), rtol=1e-5, atol=0)
+
+
+def test_all_points_are_returned_if_there_are_fewer_than_k():
+    found = neighbours(points(3), points(4), 10)
+    assert found.distances.shape == found.indices.shape == (3, 4)
+
+
+def test_a_point_is_its_own_nearest_neighbour_at_no_distance():
+    known = torch.rand(60, 64)
+    found = neighbours(known, known, 3)
+    assert torch.equal(found.indices[:, 0], torch.arange(60))
+    assert (found.distances >= 0).all()
+    assert found.distances[:, 0].max() < 1e-4
+
+
+@pytest.mark.parametrize(("first", "second", "k"), [(30, 20, 7), (3, 20, 7), (30, 2, 7), (2, 3, 7)])
+def test_merging_equals_searching_all_points_at_once(first, second, k):
+    queries, a, b = points(11), points(first), points(second)
+    found = merged(neighbours(queries, a, k), neighbours(queries, b, k), first, k)
+    expected = neighbours(queries, torch.cat([a, b]), k)
+    assert torch.equal(found.indices, expected.indices)
+    torch.testing.assert_close(found.distances, expected.distances, rtol=1e-12, atol=1e-12)
