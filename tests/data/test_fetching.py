@@ -55,6 +55,12 @@ def test_the_mirror_comes_first(folder, server, contents, monkeypatch):
     assert paths(server) == [f"/mirror/mnist/{IMAGES}"]
 
 
+def test_a_mirror_without_the_file_is_passed_by(folder, server, monkeypatch):
+    monkeypatch.setenv("CAPSULEGAN_MIRROR", f"{server.url}/mirror")
+    load_data("mnist", "test")
+    assert paths(server) == [f"/mirror/mnist/{IMAGES}", f"/first/{IMAGES}", f"/second/{IMAGES}"]
+
+
 def test_a_wrong_file_is_thrown_away(folder, server, contents):
     damaged = bytearray(contents[IMAGES])
     damaged[1000] ^= 1

@@ -79,6 +79,33 @@ def test_the_radial_error_is_scikit_learn_s_where_almost_nothing_is_cut_off(digi
     )
 
 
+def cut_off(weights, count):
+    """The `count` largest weights of each row, all others zero."""
+    kept = np.argsort(-weights, axis=1)[:, :count]
+    return np.where((kept[:, :, None] == np.arange(weights.shape[1])).any(axis=1), weights, 0)
+
+
+@pytest.mark.parametrize("neighbours", [5, 7])
+@pytest.mark.parametrize("alpha", [0.2, 0.9])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_cut_off_radial_kernel_joins_two_points_if_either_is_among_the_other_s_nearest(
+    digits, neighbours, alpha
+):
+    given = parts(digits, 40)
+    points = len(given[0]) + len(given[1])
+
+    def kernel(first, second):
+        weights = cut_off(rbf_kernel(second, first, gamma=0.3), neighbours)
+        return np.maximum(weights, weights.T) if len(second) == points else weights.T
+
+    assert len(given[3]) != points
+    found = label_spreading_error(*given, kernel="rbf", neighbours=neighbours, gamma=0.3, alpha=alpha)
+    assert found.undecided == 0
+    assert found.error.value == pytest.approx(
+        error_by_scikit_learn(*given, kernel=kernel, alpha=alpha), abs=1e-12
+    )
+
+
 @pytest.mark.parametrize("gamma", [0.05, 0.5, 2.0, 8.0])
 @pytest.mark.parametrize("neighbours", [1, 7, 50])
 def test_the_dropped_weight_bounds_the_share_that_is_left_out(digits, gamma, neighbours):

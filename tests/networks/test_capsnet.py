@@ -17,7 +17,7 @@ def test_every_class_has_a_16_dimensional_capsule_and_its_length(size, channels,
 
 def test_a_reconstruction_is_an_image_in_range():
     network = CapsNet(12, channels=3, classes=4)
-    drawn = network.reconstruct(torch.randn(5, 4, 16), torch.tensor([0, 1, 2, 3, 0]))
+    drawn = network.reconstruct(1e4 * torch.randn(5, 4, 16), torch.tensor([0, 1, 2, 3, 0]))
     assert drawn.shape == (5, 3, 12, 12)
     assert drawn.abs().max() <= 1
 

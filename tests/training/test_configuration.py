@@ -37,7 +37,15 @@ def test_a_value_out_of_range_is_named(name, value, complaint):
 
 @pytest.mark.parametrize(
     "document",
-    [[], None, "gan", {}, {"model": "gan"}, {"model": "gan", "data": "digits", "sede": 1}, {"model": 3, "data": "x"}],
+    [
+        [],
+        None,
+        "gan",
+        {},
+        {"model": "gan"},
+        {"model": "gan", "data": "digits", "sede": 1},
+        {"model": 3, "data": "x"},
+    ],
 )
 def test_a_document_that_is_no_configuration_is_refused(document):
     with pytest.raises(UserError, match=r"run/config\.json"):

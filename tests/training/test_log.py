@@ -47,7 +47,12 @@ def test_what_is_not_finite_is_written_as_null(tmp_path):
 
 
 def rows(count, **values):
-    healthy = {"discriminator_loss": 0.2, "real_probability": 0.7, "fake_probability": 0.4, "image_deviation": 0.5}
+    healthy = {
+        "discriminator_loss": 0.2,
+        "real_probability": 0.7,
+        "fake_probability": 0.4,
+        "image_deviation": 0.5,
+    }
     return [{**healthy, **values} for _ in range(count)]
 
 

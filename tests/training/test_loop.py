@@ -228,7 +228,9 @@ def test_a_collapse_stops_the_run_if_asked_to(tmp_path, monkeypatch):
 
 def test_models_of_one_seed_start_from_one_generator(tmp_path):
     pictures = {
-        model: (train(small(model, images=64), tmp_path / model).folder / "samples" / "000000000.png").read_bytes()
+        model: (
+            train(small(model, images=64), tmp_path / model).folder / "samples" / "000000000.png"
+        ).read_bytes()
         for model in ("gan", "capsulegan", "gan-margin", "capsulegan-bce")
     }
     assert len(set(pictures.values())) == 1

@@ -94,10 +94,8 @@ def _part(
     path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str
 ) -> tuple[npt.NDArray[Any], Labels | None]:
     """Return the images (N, H, W, C) and the labels (N,) of one part, checked."""
-    images, labels = (
-        arrays.get(f"{prefix}images", np.empty((0, 8, 8), np.uint8)),
-        arrays.get(f"{prefix}labels"),
-    )
+    images = arrays.get(f"{prefix}images", np.empty((0, 8, 8), np.uint8))
+    labels = arrays.get(f"{prefix}labels")
     if labels is not None and len(labels) != len(images):
         raise data_error(
             f"{path}: expected as many {prefix}labels as {prefix}images, "
@@ -133,6 +131,11 @@ def _read_array(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise zipfile.BadZipFile(f"{name} is compressed in another way than NumPy's")
+    if info.file_size > min(LIMIT_BYTES, max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)):
+        raise data_error(
+            f"{path}: expected {name} of at most {LIMIT_BYTES} bytes, {BOMB_RATIO} times the file, "
+            f"got {info.file_size}; use a folder of images"
+        )
     with archive.open(info) as stream:
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
@@ -148,21 +151,12 @@ def _read_array(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[
             raise data_error(
                 f"{path}: expected {size} bytes in {name}, as its header says, got {held}; save it anew"
             )
-        if size > LIMIT_BYTES or size > max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size):
-            raise data_error(
-                f"{path}: expected {name} of at most {LIMIT_BYTES} bytes, {BOMB_RATIO} times the file, "
-                f"got {size}; use a folder of images"
-            )
         data = stream.read()
-    if len(data) != size:
-        raise EOFError(f"{name} ends after {len(data)} bytes")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if in_columns else "C")
 
 
 def _check_header(where: str, of_images: bool, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise UserError if an array may not have this shape and type."""
-    if min(shape, default=0) < 0:
-        raise data_error(f"{where}: expected a shape, got {shape}; save it anew")
     if not of_images:
         if len(shape) != 1 or not np.issubdtype(dtype, np.integer):
             raise data_error(f"{where}: expected integers of shape (N,), got {dtype} of shape {shape}")

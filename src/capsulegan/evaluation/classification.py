@@ -94,8 +94,7 @@ def class_balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         members = by_class == label
         turn[members] = np.arange(members.sum())
-    order: np.ndarray = np.take(shuffled, np.lexsort((by_class, turn)))
-    return order
+    return shuffled[np.lexsort((by_class, turn))]
 
 
 def classify_generated(exam: Exam, run: Run, unlabelled: int) -> list[ResultRow]:
@@ -115,7 +114,7 @@ def classify_controls(exam: Exam, unlabelled: int) -> list[ResultRow]:
 
     def real(labelled: int) -> np.ndarray:
         last = len(exam.order) - len(exam.held_out)
-        return exam.train.images[np.sort(exam.order[labelled:last][-unlabelled:])]
+        return np.take(exam.train.images, np.sort(exam.order[labelled:last][-unlabelled:]), axis=0)
 
     return [
         *nearest_labelled(exam),

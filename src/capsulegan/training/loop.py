@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from capsulegan.data import ImageData, load_data
@@ -65,12 +64,14 @@ def train(
     config = resolved(config)
     name = Path(config.data).stem
     folder = Path(out) if out is not None else Path("runs") / f"{config.model}-{name}-s{config.seed}"
+    data = load_data(config.data, "train", image_size=config.image_size, strict=config.strict)
     with locked(folder), interruption() as stop:
-        data = load_data(config.data, "train", image_size=config.image_size, strict=config.strict)
         facts = DataFacts(data.digest, data.images.shape[1], data.images.shape[3], data.classes)
         begin(folder, config, facts, resume)
         run = Run(folder, config, facts)
         if not run.finished:
+            from lightning_fabric import Fabric
+
             precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
             fabric = Fabric(accelerator=config.device, devices=1, precision=precision)  # type: ignore[arg-type]
             threads = torch.get_num_threads()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -29,6 +29,9 @@ from capsulegan.training.checkpoint import optimizer_state
 from capsulegan.training.classification import ClassificationStep
 from capsulegan.training.configuration import Config
 from capsulegan.training.step import AdversarialStep
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 GRID_IMAGES = 64
 

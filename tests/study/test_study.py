@@ -1,0 +1,173 @@
+"""A whole study on real scans, stopped, gone on with, and with a part that fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from capsulegan.errors import UserError
+from capsulegan.study.configuration import StudyConfig
+from capsulegan.study.execute import execute
+from capsulegan.study.plan import Cell, Stage, described, evaluation_stages, training_cells
+from capsulegan.training.interruption import Interrupted
+
+TINY = {
+    "images": 640,
+    "width": 8,
+    "latent_dim": 8,
+    "judge_images": 1280,
+    "samples": 200,
+    "unlabelled": 300,
+    "labels": (20, 100),
+    "precision": "32",
+    "log_images": 320,
+}
+
+
+def tiny(**settings):
+    return StudyConfig(**{"data": "digits", **TINY, **settings})
+
+
+class Heard(list):
+    """Progress that is written down."""
+
+    def __call__(self, name, done, total):
+        self.append((name, done, total))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return folder, execute(tiny(), folder, Heard(), "capsulegan study digits")
+
+
+def test_the_plan_names_every_part_once():
+    config = tiny(models=("gan", "capsulegan", "gan-margin"), seeds=(0, 1))
+    cells, stages = training_cells(config, labelled=True), evaluation_stages(config, labelled=True)
+    assert cells[0] == Cell("capsnet", 0)
+    assert len(cells) == 1 + 3 * 2
+    assert len({stage.name for stage in stages}) == len(stages)
+    kinds = [stage.kind for stage in stages]
+    counts = {kind: kinds.count(kind) for kind in kinds}
+    assert counts == {"battle": 6, "real": 1, "controls": 2, "evaluate": 6, "classify": 6}
+    assert described(cells, stages).startswith("7 runs to train, 6 x battle")
+
+
+def test_without_labels_there_are_battles_alone():
+    config = tiny()
+    assert training_cells(config, labelled=False) == [Cell("gan", 0), Cell("capsulegan", 0)]
+    assert [stage.kind for stage in evaluation_stages(config, labelled=False)] == ["battle"]
+
+
+def test_a_study_leaves_every_figure_of_the_paper(study):
+    folder, results = study
+    assert results["failures"] == []
+    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
+    rows = results["rows"]
+    errors = {
+        (row["model"], row["settings"]["labels"]): row["value"]
+        for row in rows
+        if row["figure"] == "label_spreading_error"
+    }
+    models = ("gan", "capsulegan", "labelled-only", "noise", "real")
+    assert set(errors) == {(model, n) for model in models for n in (20, 100)}
+    assert all(0 <= error <= 1 for error in errors.values())
+    assert errors["real", 100] < errors["real", 20]
+    battles = [row for row in rows if row["table"] == "battle"]
+    assert {(row["figure"], row["settings"]["rule"]) for row in battles} >= {
+        (figure, rule) for figure in ("r_samples", "r_test") for rule in ("paper", "balanced")
+    }
+    scored = {(row["figure"], row["model"]) for row in rows if row["table"] == "evaluation"}
+    assert ("frechet_distance", "real") in scored
+    assert ("class_entropy", "capsulegan") in scored
+    assert ("judge_error", "judge") in scored
+    assert {"n", "seed", "settings", "data_digest", "version", "seconds"} <= rows[0].keys()
+    assert {row["data_digest"] for row in rows} <= {results["data"]["digest"], results["data"]["test_digest"]}
+
+
+def test_a_finished_study_costs_nothing_to_run_again(study):
+    folder, results = study
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.parent.name == "stages"}
+    heard = Heard()
+    again = execute(tiny(), folder, heard, "capsulegan study digits")
+    assert heard == []
+    assert again["rows"] == results["rows"]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_other_settings_are_refused(study):
+    folder, _ = study
+    with pytest.raises(UserError, match="width: 8 -> 16"):
+        execute(tiny(width=16), folder, Heard())
+
+
+def test_a_stage_that_is_missing_is_made_again_alike(study):
+    folder, _ = study
+    path = Stage("classify-gan-s0", "classify").file(folder)
+    rows = json.loads(path.read_text())
+    path.unlink()
+    execute(tiny(), folder, Heard())
+    for first, second in zip(rows, json.loads(path.read_text()), strict=True):
+        assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_a_failed_run_is_reported_and_does_not_stop_the_others(study, tmp_path):
+    folder, _ = study
+    damaged = tmp_path / "study"
+    subprocess.run(["cp", "-r", folder, damaged], check=True)
+    run = damaged / "runs" / "gan-s0"
+    (run / "generator.safetensors").unlink()
+    for weights in (run / "checkpoints").glob("*.safetensors"):
+        weights.write_bytes(b"damaged")
+    for stage in (damaged / "stages").iterdir():
+        stage.unlink()
+    results = execute(tiny(), damaged, Heard())
+    failed = {failure["stage"]: failure["error"] for failure in results["failures"]}
+    assert "every checkpoint is damaged" in failed["train gan-s0"]
+    assert set(failed) == {
+        "train gan-s0",
+        "battle-gan-s0-capsulegan-s0",
+        "evaluate-gan-s0",
+        "classify-gan-s0",
+    }
+    assert all("\n" not in error for error in failed.values())
+    assert any(row["model"] == "capsulegan" and row["table"] == "classification" for row in results["rows"])
+
+
+def test_a_study_that_is_stopped_goes_on_where_it_was(tmp_path):
+    class StopOnce(Heard):
+        def __call__(self, name, done, total):
+            if name == "train capsulegan-s0" and not self:
+                self.append(name)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    config = tiny(images=6400, labels=(20,), judge_images=64)
+    with pytest.raises(Interrupted, match="goes on"):
+        execute(config, tmp_path / "study", StopOnce())
+    assert not (tmp_path / "study" / "results.json").exists()
+    assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
+    results = execute(config, tmp_path / "study", Heard())
+    assert results["failures"] == []
+
+
+def test_workers_end_when_the_study_is_killed(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from capsulegan.study.configuration import StudyConfig\n"
+        "from capsulegan.study.execute import execute\n"
+        "def tell(name, done, total): print(name, flush=True)\n"
+        "execute(StudyConfig(data='digits', images=10**9, width=8), Path(sys.argv[1]), tell)\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "study")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.kill()
+    process.communicate()
+    pattern = ["pgrep", "-f", f"worker {tmp_path}"]
+    for _ in range(60):
+        if subprocess.run(pattern, capture_output=True, check=False).returncode:
+            return
+        subprocess.run(["sleep", "0.5"], check=True)
+    pytest.fail("workers outlived the study")
