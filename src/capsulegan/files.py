@@ -36,7 +36,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what cannot be had
+            temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise UserError(f"cannot write {path}: {reason}; what was there before is intact") from error
     except BaseException:

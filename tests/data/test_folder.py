@@ -356,7 +356,7 @@ def test_a_cache_folder_that_cannot_be_written_to(tmp_path, cache, monkeypatch, 
     fill(tmp_path, 6)
     monkeypatch.setattr(folder, "MEMORY_LIMIT_BYTES", 0)
     cache.write_text("a file where the folder should be")
-    with refused("cannot"):
+    with refused("cannot write"):
         load_data(str(tmp_path))
 
 

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from capsulegan.data import fetch, load_data
-from capsulegan.data.images import LARGEST, SMALLEST, STEP
-from capsulegan.networks import sizes
 
 MNIST_TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -171,10 +169,6 @@ def test_sizes_that_no_network_takes(size, refused):
 def test_unknown_split(refused):
     with refused("unknown split 'valid'.*train, test"):
         load_data("digits", "valid")
-
-
-def test_sizes_are_those_of_the_networks():
-    assert (SMALLEST, LARGEST, STEP) == (sizes.SMALLEST, sizes.LARGEST, sizes.STEP)
 
 
 def test_import_is_light():

@@ -118,16 +118,17 @@ def test_the_nearest_labelled_image_is_scikit_learn_s_one_neighbour(digits):
 
 
 @pytest.mark.parametrize("choose", [False, True])
-def test_real_unlabelled_images_are_neither_labelled_nor_held_out(digits, choose, monkeypatch):
+@pytest.mark.parametrize("wanted", [300, 5000])
+def test_real_unlabelled_images_are_neither_labelled_nor_held_out(digits, choose, wanted, monkeypatch):
     given = {}
     monkeypatch.setattr(
         classification, "spread", lambda exam, model, images: given.update({model: images}) or []
     )
     exam = exam_of(digits, choose=choose)
-    classify_controls(exam, unlabelled=300)
+    classify_controls(exam, wanted)
     for n in exam.labels:
         images = given["real"](n)
-        assert images.shape == (300, 8, 8, 1)
+        assert len(images) == min(wanted, len(exam.order) - n - len(exam.held_out))
         found = {image.tobytes() for image in images}
         taken = np.concatenate([exam.order[:n], exam.held_out])
         assert len(found & {image.tobytes() for image in exam.train.images[taken]}) <= 1  # two are alike

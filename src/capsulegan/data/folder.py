@@ -13,9 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from capsulegan.data.images import (
-    LARGEST,
-    SMALLEST,
-    STEP,
     ImageData,
     Pixels,
     Split,
@@ -26,6 +23,7 @@ from capsulegan.data.pictures import EXTENSIONS, UnreadableError, look, read_pic
 from capsulegan.data.places import cache_folder
 from capsulegan.data.splits import one_in_six
 from capsulegan.files import read_json, whole_file, write_json
+from capsulegan.sizes import SMALLEST, STEP, is_image_size
 
 MEMORY_LIMIT_BYTES = 2**30
 """Decoded images that take more are kept in a file and mapped into memory."""
@@ -190,7 +188,7 @@ def _decode(
 def infer_size(sizes: Sequence[tuple[int, int]]) -> int:
     """Return the image size for pictures of these (width, height), as told at `load_folder`."""
     width, height = sizes[0]
-    if set(sizes) == {(width, width)} and SMALLEST <= height <= LARGEST and width % STEP == 0:
+    if set(sizes) == {(width, width)} and is_image_size(width):
         return width
     median = int(statistics.median(min(size) for size in sizes))
     return min(max(median // STEP * STEP, SMALLEST), INFERRED_LIMIT)

@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from capsulegan.errors import UserError
+from capsulegan.sizes import SIZES, is_image_size
 
 Split = Literal["train", "test"]
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
-
-SMALLEST, LARGEST, STEP = 8, 128, 4
-"""The sizes that the networks take: `SMALLEST` to `LARGEST` pixels wide, a multiple of `STEP`."""
 
 BLOCK_BYTES = 2**24
 """How much of a set is hashed or copied at a time."""
@@ -120,10 +118,9 @@ def make_image_data(
 
 def check_image_size(image_size: int, name: str = "image_size") -> None:
     """Raise UserError if the networks take no images of this size."""
-    if not SMALLEST <= image_size <= LARGEST or image_size % STEP:
+    if not is_image_size(image_size):
         raise data_error(
-            f"{name}: expected a size that is a multiple of {STEP} from {SMALLEST} to {LARGEST} pixels, "
-            f"got {image_size}; resize them: --image-size 32"
+            f"{name}: expected a size that is {SIZES}, got {image_size}; resize them: --image-size 32"
         )
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from capsulegan.capsules import CapsuleLayer, lengths
-from capsulegan.networks.sizes import check_image_shape
+from capsulegan.networks.shapes import check_image_shape
 from capsulegan.networks.trunks import count_capsules, primary_capsules
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from capsulegan.capsules import CapsuleLayer, length_logits
 from capsulegan.networks.generator import initialize_dcgan
-from capsulegan.networks.sizes import check_image_shape, halvings
+from capsulegan.networks.shapes import check_image_shape, halvings
 from capsulegan.networks.trunks import count_capsules, primary_capsules
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from capsulegan.networks.sizes import check_image_shape, halvings
+from capsulegan.networks.shapes import check_image_shape, halvings
 
 
 class Generator(nn.Module):

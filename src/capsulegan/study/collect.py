@@ -11,8 +11,7 @@ from capsulegan.errors import UserError
 from capsulegan.evaluation.rows import ResultRow, result_row
 from capsulegan.files import read_json
 from capsulegan.published import load
-from capsulegan.study.configuration import StudyConfig
-from capsulegan.study.plan import Cell, Stage, training_cells
+from capsulegan.study.plan import Cell, Stage
 from capsulegan.tensors import parameter_count
 from capsulegan.training.environment import environment, version
 from capsulegan.training.log import read_log
@@ -21,15 +20,15 @@ from capsulegan.training.run import Run
 
 def collect(
     folder: Path,
-    config: StudyConfig,
     train: ImageData,
     test: ImageData,
+    cells: Sequence[Cell],
     stages: Sequence[Stage],
     failures: list[dict[str, str]],
 ) -> dict[str, Any]:
     """Return the results of a study: facts of the data and the machine, rows, and what failed."""
     rows: list[ResultRow] = []
-    for cell in training_cells(config, train.labels is not None):
+    for cell in cells:
         rows += training_rows(folder / "runs" / cell.name, cell)
     for stage in stages:
         if stage.file(folder).exists():

@@ -53,14 +53,14 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
     Interrupted
         If Ctrl-C or SIGTERM came; the same call goes on from there.
     """
+    bench = Bench(config, folder)
+    labelled = len(bench.train.classes) > 1
+    cells, stages = training_cells(config, labelled), evaluation_stages(config, labelled)
     with locked(folder), interruption() as stop:
         describe(folder, config, command)
-        bench = Bench(config, folder)
-        labelled = bench.train.labels is not None
-        failures = train_cells(training_cells(config, labelled), config, folder, progress, stop)
-        stages = evaluation_stages(config, labelled)
+        failures = train_cells(cells, config, folder, progress, stop)
         failures += evaluate(stages, bench, progress, stop)
-        results = collect(folder, config, bench.train, bench.test, stages, failures)
+        results = collect(folder, bench.train, bench.test, cells, stages, failures)
         write_json(folder / "results.json", results)
     return results
 

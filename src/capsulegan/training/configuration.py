@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from capsulegan.errors import UserError, unknown_name
+from capsulegan.sizes import SIZES, is_image_size
 
 CHANGEABLE = frozenset(
     {"images", "log_images", "sample_images", "checkpoint_minutes", "device", "threads", "on_collapse"}
@@ -165,5 +166,5 @@ def check_value(field: dataclasses.Field[Any], value: Any) -> None:
         low, high = RANGES[name]
         if not low <= value <= high:
             raise UserError(f"{name} must be between {low} and {high}, got {value}")
-    if name == "image_size" and value is not None and (not 8 <= value <= 128 or value % 4):
-        raise UserError(f"image_size must be a multiple of 4 from 8 to 128 pixels, got {value}")
+    if name == "image_size" and value is not None and not is_image_size(value):
+        raise UserError(f"image_size must be {SIZES}, got {value}")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from capsulegan.errors import UserError
 from capsulegan.files import read_json, write_json
@@ -32,7 +32,8 @@ from capsulegan.training.log import read_log
 
 Network = TypeVar("Network", bound=nn.Module)
 
-SAMPLING_BATCH = 1000
+LATENT_BLOCK = 1000
+"""Latents drawn from one derived seed, and images drawn at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,20 @@ class Run:
         """The trained classifier of a `capsnet` run."""
         return self._load(build_classifier(self.config, self.data.shape), "classifier")
 
+    def latents(self, count: int, seed: int = 0) -> Tensor:
+        """Draw latents for the generator: float32 (count, latent_dim). The first n are always the same.
+
+        Raises
+        ------
+        UserError
+            If `count` is below 1.
+        """
+        if count < 1:
+            raise UserError(f"count must be at least 1, got {count}")
+        blocks = range(-(-count // LATENT_BLOCK))
+        parts = [latents_for(seed, "sample", block, LATENT_BLOCK, self.config.latent_dim) for block in blocks]
+        return torch.cat(parts)[:count]
+
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
         """Draw images: uint8 (count, H, W, C). The first n are the same whatever the count.
@@ -90,15 +105,8 @@ class Run:
         UserError
             If `count` is below 1, or the run has no generator.
         """
-        if count < 1:
-            raise UserError(f"count must be at least 1, got {count}")
-        dimension = self.config.latent_dim
-        pieces = []
-        for part in range(-(-count // SAMPLING_BATCH)):
-            latents = latents_for(seed, "sample", part, SAMPLING_BATCH, dimension)
-            wanted = min(SAMPLING_BATCH, count - part * SAMPLING_BATCH)
-            pieces.append(unscaled(self.generator(latents[:wanted])))
-        return np.concatenate(pieces)
+        batches = torch.split(self.latents(count, seed), LATENT_BLOCK)
+        return np.concatenate([unscaled(self.generator(latents)) for latents in batches])
 
     def _load(self, network: Network, name: str) -> Network:
         path = self.folder / f"{name}.safetensors"

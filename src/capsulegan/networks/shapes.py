@@ -1,18 +1,14 @@
-"""Which image sizes the networks take, and how they halve them."""
+"""Which images the networks take, and how they halve them."""
 
 from __future__ import annotations
 
-SMALLEST, LARGEST, STEP = 8, 128, 4
-"""Images are square, `SMALLEST` to `LARGEST` pixels wide, a multiple of `STEP`."""
+from capsulegan.sizes import SIZES, SMALLEST, is_image_size
 
 
 def check_image_shape(image_size: int, channels: int) -> None:
     """Raise ValueError if no network takes images of this size and number of channels."""
-    if not SMALLEST <= image_size <= LARGEST or image_size % STEP:
-        raise ValueError(
-            f"The 'image_size' parameter must be a multiple of {STEP} from {SMALLEST} to {LARGEST} pixels. "
-            f"Got {image_size} instead."
-        )
+    if not is_image_size(image_size):
+        raise ValueError(f"The 'image_size' parameter must be {SIZES}. Got {image_size} instead.")
     if channels not in (1, 3):
         raise ValueError(f"The 'channels' parameter must be 1 or 3. Got {channels} instead.")
 
