@@ -91,7 +91,8 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_a_box_becomes_a_line():
-    box = "╭─ Value error ─╮\n│ Error parsing Train: seed must be │\n│ 0 or more │\n╰───╯\nFor full helptext, see capsulegan --help\n"
+    box = "╭─ Value error ─╮\n│ Error parsing Train: seed must be │\n│ 0 or more │\n╰───╯\n"
+    box += "For full helptext, see capsulegan --help\n"
     assert one_line(box) == "seed must be 0 or more; see capsulegan --help"
 
 

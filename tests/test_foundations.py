@@ -103,6 +103,14 @@ def test_a_file_that_is_in_fact_a_folder_is_the_user_s_to_mend(tmp_path):
     assert files_in(tmp_path) == ["folder"]
 
 
+@pytest.mark.parametrize("inside", ["file/new", "file/new/newer"])
+def test_a_path_below_a_file_is_the_user_s_to_mend(tmp_path, inside):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(UserError, match=r"cannot write .*what was there before is intact"):
+        write_text(tmp_path / inside, "text")
+    assert (tmp_path / "file").read_text() == "old"
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_json_refuses_what_it_cannot_hold_and_leaves_what_was_there(tmp_path, value):
     path = tmp_path / "file.json"

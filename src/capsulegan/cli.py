@@ -45,7 +45,7 @@ class Study(StudyConfig, Command):
         config = StudyConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(StudyConfig)})
         folder = self.out or Path("runs") / Path(self.data).stem
         with console.progress_bars("") as progress:
-            results = execute(config, folder, progress, command_line())
+            results = execute(config, folder, progress, console.command_line())
         page = write_report(folder)
         if self.json:
             console.print_json({**results, "report": str(page)})
@@ -281,13 +281,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": Report,
     "data": Data,
 }
-
-
-def command_line() -> str:
-    """Return what the user typed."""
-    import shlex
-
-    return shlex.join(["capsulegan", *sys.argv[1:]])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ def say(line: str) -> None:
 def print_json(document: Any) -> None:
     """Print the result as one JSON document on standard output."""
     print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def command_line() -> str:
+    """Return what the user typed."""
+    return shlex.join(["capsulegan", *sys.argv[1:]])
 
 
 def parsed(parse: Callable[[], Result]) -> Result:

@@ -12,6 +12,9 @@ from typing import Any
 
 from capsulegan.errors import UserError
 
+PARTIAL = ".*.partial"
+"""What files are called while they are written."""
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:

@@ -27,7 +27,7 @@ def seeded(seed: int, purpose: str, step: int = 0) -> Iterator[None]:
     For code that only knows PyTorch's global generator, such as the initialisation of modules.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, purpose, step))
+        torch.default_generator.manual_seed(derived_seed(seed, purpose, step))  # no device's generator
         yield
 
 

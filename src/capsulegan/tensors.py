@@ -18,7 +18,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write a whole safetensors file. The tensors may lie on any device."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole_file(path) as temporary:
-        save_file(stored, temporary, dict(metadata))
+        try:
+            save_file(stored, temporary, dict(metadata))
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(str(error)) from error
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

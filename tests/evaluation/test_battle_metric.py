@@ -187,3 +187,33 @@ def test_the_balanced_threshold_refuses_logits_and_empty_sets(name, position):
         given[position] = wrong
         with pytest.raises(ValueError, match=f"'{name}'"):
             balanced_threshold(*given)
+
+
+@pytest.mark.parametrize(("real", "fake"), [((0.8, 0.9), (0.1, 0.2)), ((0.6, 0.8), (0.2, 0.7))])
+def test_equal_errors_are_found_where_they_exist(real, fake):
+    real, fake = torch.tensor(real), torch.tensor(fake)
+    cut = balanced_threshold(real, fake)
+    assert (real <= cut).double().mean() == (fake > cut).double().mean()
+
+
+@pytest.mark.parametrize("low", [0.25, 0.5, 0.7, 1 - 2**-23])
+def test_a_cut_fits_between_adjacent_float32_values(low):
+    below = torch.tensor(low)
+    above = torch.nextafter(below, torch.tensor(2.0))
+    real, fake = torch.stack([above, above]), torch.stack([below, below / 2])
+    cut = balanced_threshold(real, fake)
+    assert (real > cut).all()
+    assert not (fake > cut).any()
+
+
+def test_a_balanced_threshold_of_nan_is_nan():
+    cut = balanced_threshold(torch.tensor([math.nan, 0.3]), torch.tensor([0.1, 0.2]))
+    assert math.isnan(cut)
+    outcome = battle(90, 40, 95, 50, threshold=(cut, 0.5))
+    assert outcome.first_real.value == 0
+    assert outcome.verdict == "no verdict"
+
+
+def test_the_verdict_near_the_tolerance_does_not_depend_on_who_is_first():
+    assert battle(94, 90, 85, 50).verdict == "no verdict"
+    assert battle(85, 50, 94, 90).verdict == "no verdict"

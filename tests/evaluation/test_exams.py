@@ -177,3 +177,9 @@ def test_choosing_is_recorded_and_is_not_moved_by_the_test_labels(digits):
     assert moved[0]["value"] > rows[0]["value"]
     kept = ("kernel", "neighbours", "alpha")
     assert [rows[0]["settings"][name] for name in kept] == [moved[0]["settings"][name] for name in kept]
+
+
+def test_one_training_image_at_least_stays_unlabelled():
+    train, test = load_digits("train"), load_digits("test")
+    with pytest.raises(UserError, match=r"and 1436 images, got \[1437\]"):
+        prepare_exam(train, test, (len(train.images),), 0, SpreadingSettings(), False)

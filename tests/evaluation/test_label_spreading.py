@@ -270,8 +270,33 @@ def test_images_that_do_not_fit_are_refused_in_one_line(position, wrong, message
 def test_labels_must_be_one_for_each_image(position, count):
     given = [IMAGES, IMAGES, CLASSES, IMAGES, CLASSES]
     given[position] = np.zeros(count, np.int64)
-    with pytest.raises(UserError, match=f"labels must be one for each image.*{count} for 6"):
+    with pytest.raises(UserError, match=rf"labels must be one for each image, 6 .* shape \({count},\)"):
         label_spreading_error(*given)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.full(6, -1),
+        np.linspace(0, 1, 6),
+        np.zeros((6, 2), int),
+        np.full(6, np.nan),
+        np.array(["a"] * 6),
+    ],
+    ids=["negative", "floats", "2-D", "NaN", "text"],
+)
+@pytest.mark.parametrize("position", [2, 4])
+def test_labels_that_are_no_classes_are_refused(wrong, position):
+    given = [IMAGES, IMAGES, CLASSES, IMAGES, CLASSES]
+    given[position] = wrong
+    with pytest.raises(UserError, match="labels must be one for each image"):
+        label_spreading_error(*given)
+
+
+def test_read_only_images_are_taken_without_a_warning():
+    images = IMAGES.copy()
+    images.flags.writeable = False
+    assert torch.equal(flat_pixels(images), torch.from_numpy(IMAGES).flatten(1))
 
 
 def test_pixels_are_scaled_by_their_type():

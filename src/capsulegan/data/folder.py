@@ -187,7 +187,7 @@ def _decode(
 
 def infer_size(sizes: Sequence[tuple[int, int]]) -> int:
     """Return the image size for pictures of these (width, height), as told at `load_folder`."""
-    width, height = sizes[0]
+    width = sizes[0][0]
     if set(sizes) == {(width, width)} and is_image_size(width):
         return width
     median = int(statistics.median(min(size) for size in sizes))

@@ -74,7 +74,8 @@ def prepare_exam(
     """
     if train.labels is None or test.labels is None:
         raise UserError(f"data must have labels to be classified, {train.name} has none")
-    most = len(train.images) - (min(VALIDATION, len(train.images) // 6) if choose else 0)
+    held_out = min(VALIDATION, len(train.images) // 6) if choose else 0
+    most = len(train.images) - held_out - 1  # one image at least is left to be unlabelled
     wanted = tuple(sorted(set(labels))) if labels else tuple(n for n in LABELS if n <= most)
     least = len(train.classes)
     if not wanted or wanted[0] < least or wanted[-1] > most:

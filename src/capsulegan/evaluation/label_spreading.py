@@ -106,7 +106,7 @@ class Spreader:
     ) -> SpreadingError:
         """Return the share of queries (all, or a slice) whose label is not found."""
         graph = self._graph(labelled, queries)
-        return self._spread(graph, np.asarray(labels), np.asarray(query_labels), settings)
+        return self._spread(graph, labels, query_labels, settings)
 
     def choose(
         self,
@@ -118,8 +118,7 @@ class Spreader:
     ) -> SpreadingSettings:
         """Return the settings with the least error on the queries, which must be no test images."""
         graph = self._graph(labelled, queries)
-        known, wanted = np.asarray(labels), np.asarray(query_labels)
-        return min(candidates, key=lambda settings: self._spread(graph, known, wanted, settings).error.value)
+        return min(candidates, key=lambda each: self._spread(graph, labels, query_labels, each).error.value)
 
     def _graph(self, labelled: ArrayLike | Tensor, queries: slice) -> Graph:
         """Join the labelled images to the unlabelled ones, and to the queries."""
@@ -146,26 +145,26 @@ class Spreader:
         )
 
     def _spread(
-        self, graph: Graph, labels: NDArray[Any], query_labels: NDArray[Any], settings: SpreadingSettings
+        self,
+        graph: Graph,
+        labels: ArrayLike | Tensor,
+        query_labels: ArrayLike | Tensor,
+        settings: SpreadingSettings,
     ) -> SpreadingError:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.semi_supervised import LabelSpreading
 
-        asked = len(graph.queries.indices)
-        if len(labels) != graph.labelled or len(query_labels) != asked:
-            raise UserError(
-                f"labels must be one for each image: got {len(labels)} for {graph.labelled} labelled and "
-                f"{len(query_labels)} for {asked} other images"
-            )
+        given = class_numbers(labels, graph.labelled)
+        wanted = class_numbers(query_labels, len(graph.queries.indices))
         total = len(graph.points.indices)
         within, across = graph.weights(settings)
         # scikit-learn sees points as row numbers and asks the kernel for their weights.
-        rows = np.arange(total + len(query_labels), dtype=np.float64)[:, None]
+        rows = np.arange(total + len(wanted), dtype=np.float64)[:, None]
 
         def kernel(first: NDArray[Any], second: NDArray[Any]) -> sparse.csr_array:
             return across.T if second[0, 0] == total else within
 
-        known = np.concatenate([np.full(total - len(labels), -1), labels])
+        known = np.concatenate([np.full(total - len(given), -1), given])
         model = LabelSpreading(kernel=kernel, alpha=settings.alpha)
         with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -173,11 +172,11 @@ class Spreader:
             probabilities = model.fit(rows[:total], known).predict_proba(rows[total:])
         decided = np.isfinite(probabilities).all(axis=1)
         answers = model.classes_[np.nan_to_num(probabilities).argmax(axis=1)]
-        wrong = int((~decided | (answers != query_labels)).sum())
+        wrong = int((~decided | (answers != wanted)).sum())
         return SpreadingError(
-            error=share(wrong, len(query_labels)),
-            labelled=len(labels),
-            unlabelled=total - len(labels),
+            error=share(wrong, len(wanted)),
+            labelled=len(given),
+            unlabelled=total - len(given),
             undecided=int((~decided).sum()),
             settings=settings,
             dropped_weight=graph.dropped_weight(settings),
@@ -226,7 +225,7 @@ def kernel_matrix(found: Neighbours, settings: SpreadingSettings, size: int) -> 
 
 
 def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
-    """Return images as rows of float32 in [0, 1]: (N, ...) -> (N, F)."""
+    """Return images as rows of float32, uint8 scaled to [0, 1] and floats as they are: (N, ...) -> (N, F)."""
     tensor = images if isinstance(images, Tensor) else torch.tensor(np.asarray(images))
     if tensor.dim() < 2 or len(tensor) == 0:
         raise UserError(f"images must have shape (N, ...) with N at least 1, got {tuple(tensor.shape)}")
@@ -236,6 +235,17 @@ def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
     if not flat.isfinite().all():
         raise UserError("images must be finite, got NaN or infinity")
     return flat
+
+
+def class_numbers(labels: ArrayLike | Tensor, count: int) -> NDArray[np.int64]:
+    """Return labels as one integer of 0 or more for each of `count` images."""
+    array = np.asarray(labels)
+    if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer) or array.min() < 0:
+        raise UserError(
+            f"labels must be one for each image, {count} integers of 0 or more; "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return array.astype(np.int64)
 
 
 def check_one_size(first: Tensor, second: Tensor) -> None:

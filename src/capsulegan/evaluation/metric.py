@@ -62,7 +62,7 @@ def generative_adversarial_metric(
     threshold : float or pair of floats
         An image is taken for real above it: 0.5 in the paper, for both. A pair holds one for each.
     tolerance : float
-        The verdict is withheld if r_test is further than this from 1.
+        The verdict is withheld if r_test or 1 / r_test exceeds 1 by more than this.
 
     Returns
     -------
@@ -120,8 +120,8 @@ def judge(
         return "no verdict", f"{missing} probabilities are NaN"
     if math.isnan(r_test) or math.isnan(r_samples):
         return "no verdict", "neither discriminator is ever right, so a ratio is 0 / 0"
-    if abs(r_test - 1) > tolerance:
-        return "no verdict", f"r_test is {r_test:.3f}, further than {tolerance:g} from 1"
+    if r_test == 0 or max(r_test, 1 / r_test) - 1 > tolerance:
+        return "no verdict", f"r_test is {r_test:.3f}, and it or its inverse exceeds {1 + tolerance:g}"
     if low > 1:
         return (
             "first wins",
@@ -148,15 +148,20 @@ def balanced_threshold(real: Tensor, fake: Tensor) -> float:
 
     Returns
     -------
-    float : the middle of the values between which the two error rates cross.
+    float : the middle of the two values between which the error rates differ least; NaN if a probability
+    is NaN.
     """
     check_probabilities("real", real)
     check_probabilities("fake", fake)
+    if real.isnan().any() or fake.isnan().any():
+        return math.nan
     values = torch.unique(torch.cat([real, fake]).double())  # sorted
     missed = torch.searchsorted(real.double().sort().values, values, right=True) / len(real)
     fooled = 1 - torch.searchsorted(fake.double().sort().values, values, right=True) / len(fake)
-    crossing = int((missed >= fooled).nonzero()[0])  # at the largest value all real ones are missed
-    return float((values[crossing] + values[max(crossing - 1, 0)]) / 2)
+    best = int((missed - fooled).abs().argmin())  # a cut at values[best] rejects all up to and with it
+    low, high = float(values[best]), float(values[min(best + 1, len(values) - 1)])
+    middle = float(torch.tensor((low + high) / 2, dtype=real.dtype))  # as the comparison will round it
+    return middle if low <= middle < high else low
 
 
 def check_probabilities(name: str, probabilities: Tensor) -> None:

@@ -79,6 +79,11 @@ def train(
             try:
                 trainee = build_trainee(config, data, facts.shape, fabric)
                 fit(trainee, config, data, folder, fabric.device, progress, lambda: stop.requested)
+            except OSError as error:
+                reason = error.strerror or error
+                raise UserError(
+                    f"cannot write to {folder}: {reason}; the last checkpoint is intact"
+                ) from error
             finally:
                 torch.set_num_threads(threads)
     return run

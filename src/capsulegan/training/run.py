@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from capsulegan.errors import UserError
-from capsulegan.files import read_json, write_json
+from capsulegan.files import PARTIAL, read_json, write_json
 from capsulegan.networks import CapsNet, Generator
 from capsulegan.randomness import latents_for
 from capsulegan.tensors import load_weights
@@ -169,4 +169,6 @@ def locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"{folder} is in use by another process; wait for it or choose another --out"
             ) from None
+        for stray in [*folder.glob(PARTIAL), *folder.glob(f"*/{PARTIAL}")]:  # of a holder that was killed
+            stray.unlink()
         yield
