@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from capsulegan.errors import UserError
 from capsulegan.files import whole_file
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a whole safetensors file. The tensors may lie on any device."""
@@ -52,8 +54,9 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def check(path: Path, name: str, found: Tensor, expected: Tensor) -> Tensor:
-    """Return a tensor in the expected type, if it is of that or a narrower one and finite."""
-    if found.is_floating_point() != expected.is_floating_point() or found.itemsize > expected.itemsize:
+    """Return a tensor in the expected type, if it is of that or half precision of it, and finite."""
+    narrower = HALF if expected.dtype == torch.float32 else ()
+    if found.dtype not in (expected.dtype, *narrower):
         raise UserError(f"{path}: {name} must be of type {expected.dtype}, got {found.dtype}")
     if not found.isfinite().all():
         raise UserError(f"{path}: {name} has values that are not finite")
@@ -61,8 +64,12 @@ def check(path: Path, name: str, found: Tensor, expected: Tensor) -> Tensor:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Replace a network's weights and buffers by those in a safetensors file."""
-    network.load_state_dict(read_tensors(path, network.state_dict()))
+    """Replace a network's weights and buffers by those in a safetensors file.
+
+    The network may be on the meta device, without memory of its own: the file is then checked against
+    its shapes before any memory is given to them.
+    """
+    network.load_state_dict(read_tensors(path, network.state_dict()), assign=True)
 
 
 def parameter_count(network: nn.Module) -> int:

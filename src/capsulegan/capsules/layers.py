@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from capsulegan.capsules.functional import at_least_float32, routed_total_input, squash
+from capsulegan.capsules.routing import route
 
 TYPICAL_SQUARED_LENGTH = 0.25
 """What initial weights assume of the capsules below: a length of one half."""
@@ -124,11 +125,13 @@ class CapsuleLayer(nn.Module):
                 f"The 'capsules' parameter of CapsuleLayer must have shape (batch, {in_capsules}, {in_dim}). "
                 f"Got {tuple(capsules.shape)} instead."
             )
-        if out_capsules == 1:
-            s = capsules.flatten(1) @ self.weight.reshape(in_capsules * in_dim, out_dim)
-            return at_least_float32(s).unsqueeze(1)
-        predictions = torch.einsum("bid,idje->bije", capsules, self.weight)  # u_hat: (B, I, J, D)
-        return routed_total_input(predictions, self.iterations)
+        if out_capsules == 1 or self.iterations == 1:  # couplings are 1 / J
+            s = capsules.flatten(1) @ self.weight.flatten(2).flatten(0, 1)  # (B, J * D)
+            return at_least_float32(s).unflatten(1, (out_capsules, out_dim)) / out_capsules
+        if len(capsules) <= in_dim:  # predictions are no larger than the weights: route them literally
+            predictions = torch.einsum("bid,idje->bije", capsules, self.weight)  # u_hat: (B, I, J, D)
+            return routed_total_input(predictions, self.iterations)
+        return route(at_least_float32(capsules), at_least_float32(self.weight), self.iterations)
 
     def extra_repr(self) -> str:
         """Describe the layer in one line for `print`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capsulegan.files import write_text
+from capsulegan.files import write_bytes, write_text
 from capsulegan.report import paper, words
 from capsulegan.report.reading import RunFolder, Study, read_study
 from capsulegan.report.summary import models_of, summary_of
@@ -53,7 +53,7 @@ class Gallery:
 
 
 def write_report(study: Path) -> Path:
-    """Write `STUDY/report.html` and the SVG figures in `STUDY/figures/`.
+    """Write `STUDY/report.html`, and its figures and each run's last grid in `STUDY/figures/`.
 
     The same folder gives the same bytes. Whatever is missing from it is named on the page.
 
@@ -77,6 +77,9 @@ def write_report(study: Path) -> Path:
     context = _context(content)
     for drawing in [*context["answers"], *context["errors"], *context["curves"]]:
         write_text(study / "figures" / f"{drawing.name}.svg", drawing.file)
+    for run in content.runs:
+        if run.samples:
+            write_bytes(study / "figures" / f"samples-{run.name}.png", run.samples[-1][1])
     page = study / "report.html"
     write_text(page, _render(context))
     return page

@@ -12,10 +12,11 @@ from capsulegan.evaluation.rows import ResultRow, result_row
 from capsulegan.files import read_json
 from capsulegan.published import load
 from capsulegan.study.plan import Cell, Stage
-from capsulegan.tensors import parameter_count
 from capsulegan.training.environment import environment, version
 from capsulegan.training.log import read_log
-from capsulegan.training.run import Run
+
+SLOWEST = 0.05
+"""Images a second below which a log row says 0.0."""
 
 
 def collect(
@@ -65,14 +66,16 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
     log = list(read_log(folder / "log.jsonl"))
     seconds, before = 0.0, 0
     for row in log:
-        seconds += (row["images"] - before) / row["images_per_second"]
+        seconds += (row["images"] - before) / max(row.get("images_per_second") or 0.0, SLOWEST)
         before = row["images"]
+    if not log:
+        return []
     figures: dict[str, float] = {
         "images": before,
         "seconds": round(seconds, 1),
         "images_per_second": round(before / seconds, 1),
-        "skipped_steps": sum(row["skipped_steps"] for row in log),
-        **{f"{name}_parameters": count for name, count in parameters(run).items()},
+        "skipped_steps": sum(row.get("skipped_steps") or 0 for row in log),
+        **{f"{name}_parameters": count for name, count in run.parameter_counts.items()},
     }
     settings = {
         "precision": run.config.precision,
@@ -86,13 +89,3 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
         )
         for figure, value in figures.items()
     ]
-
-
-def parameters(run: Run) -> dict[str, int]:
-    """Return how many parameters each network of a run has."""
-    if run.config.model == "capsnet":
-        return {"classifier": parameter_count(run.classifier)}
-    return {
-        "generator": parameter_count(run.generator),
-        "discriminator": parameter_count(run.discriminator),
-    }

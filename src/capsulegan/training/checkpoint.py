@@ -50,8 +50,11 @@ def load_checkpoint(folder: Path, expected: Mapping[str, Tensor]) -> tuple[int, 
             document = read_json(record)
             if not weights.is_file() or document.get("sha256") != sha256(weights):
                 raise UserError(f"{weights} is damaged or missing")
-            return int(document["images"]), read_tensors(weights, expected)
-        except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+            images = document.get("images")
+            if type(images) is not int or images != int(record.stem):
+                raise UserError(f"{record} is damaged")
+            return images, read_tensors(weights, expected)
+        except (OSError, AttributeError, ValueError) as error:
             warnings.warn(f"{error}; going on from the checkpoint before it", stacklevel=2)
     if records:
         raise UserError(f"{folder}: every checkpoint is damaged; train again into another --out")

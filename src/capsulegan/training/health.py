@@ -14,6 +14,8 @@ loss is zero from 0.8 on, so there the generator is given next to nothing to lea
 DEVIATION = 0.05
 """Share of the real images' pixel deviation below which the generator draws one image only."""
 
+WATCHED = ("real_probability", "fake_probability", "image_deviation")
+
 
 def diagnose(rows: Sequence[Row], real_deviation: float) -> str | None:
     """Return what the last rows show: 'non-finite', 'discriminator won', 'generator collapsed' or None.
@@ -28,7 +30,7 @@ def diagnose(rows: Sequence[Row], real_deviation: float) -> str | None:
     if rows and None in rows[-1].values():
         return "non-finite"
     recent = rows[-PATIENCE:]
-    if len(recent) < PATIENCE or "image_deviation" not in recent[-1]:
+    if len(recent) < PATIENCE or any(row.get(name) is None for row in recent for name in WATCHED):
         return None
     if all(row["real_probability"] - row["fake_probability"] > SEPARATION for row in recent):
         return "discriminator won"

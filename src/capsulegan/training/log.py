@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -95,13 +96,28 @@ def to_line(row: Row) -> str:
 
 def read_log(path: Path) -> Iterator[Row]:
     """Yield the whole rows of a log.jsonl; a line that is torn or no row ends it."""
-    if not path.exists():
+    if not path.is_file():
         return
+    seen = 0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
-        if not line.endswith("\n") or not isinstance(row, dict) or not isinstance(row.get("images"), int):
+        if not line.endswith("\n") or not is_row(row) or row["images"] <= seen:
             return
+        seen = row["images"]
         yield row
+
+
+def is_row(row: Any) -> bool:
+    """Return whether a JSON value is a row: finite numbers or null by name, and perhaps an event."""
+    if not isinstance(row, dict) or type(row.get("images")) is not int:
+        return False
+    numbers = [value for name, value in row.items() if name != "event" and value is not None]
+    return isinstance(row.get("event", ""), str) and all(map(is_finite_number, numbers))
+
+
+def is_finite_number(value: Any) -> bool:
+    """Return whether a JSON value is a number that a float can hold."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

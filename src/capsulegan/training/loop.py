@@ -103,6 +103,10 @@ def begin(folder: Path, config: Config, facts: DataFacts, resume: bool) -> None:
             raise UserError(
                 f"{folder} was begun on other data than {config.data} is now; restore it or begin anew"
             )
+    elif any((folder / "checkpoints").glob("*.json")):
+        raise UserError(
+            f"{folder} has checkpoints and no config.json to tell whose; restore it or choose another --out"
+        )
     write_description(folder, config, facts, environment())
 
 
@@ -156,8 +160,8 @@ def fit(
                 progress(images, config.images, log.rows[-1] if log.rows else None)
             if trouble == "non-finite":
                 raise TrainingFailed(
-                    f"no step of the last {config.log_images} images had finite losses; lower the learning "
-                    f"rates and go on from the checkpoint in {folder / 'checkpoints'}"
+                    f"no step of the last {config.log_images} images had finite losses; train anew "
+                    f"with lower learning rates; the last good state is in {folder / 'checkpoints'}"
                 )
             stopping = stop_requested() or (trouble is not None and config.on_collapse == "stop")
             if finished or stopping or time.monotonic() - saved_at > config.checkpoint_minutes * 60:

@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from capsulegan.errors import UserError
 from capsulegan.files import PARTIAL, read_json, write_json
 from capsulegan.networks import CapsNet, Generator
 from capsulegan.randomness import latents_for
-from capsulegan.tensors import load_weights
+from capsulegan.sizes import is_image_size
+from capsulegan.tensors import load_weights, parameter_count
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import (
     CLASSIFIERS,
@@ -30,10 +31,15 @@ from capsulegan.training.build import (
 from capsulegan.training.configuration import Config
 from capsulegan.training.log import read_log
 
-Network = TypeVar("Network", bound=nn.Module)
-
+BUILDERS: dict[str, Callable[[Config, ImageShape], nn.Module]] = {
+    "generator": build_generator,
+    "discriminator": build_discriminator,
+    "classifier": build_classifier,
+}
 LATENT_BLOCK = 1000
 """Latents drawn from one derived seed, and images drawn at once."""
+MOST_BYTES = 2**33
+"""Neither the latents nor the images that are drawn at one call may be larger."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +76,25 @@ class Run:
     @functools.cached_property
     def generator(self) -> Generator:
         """The trained generator (its moving average, where one was kept)."""
-        return self._load(build_generator(self.config, self.data.shape), "generator")
+        network: Generator = self._load("generator")
+        return network
 
     @functools.cached_property
     def discriminator(self) -> nn.Module:
         """The trained discriminator: images (B, C, H, W) in [-1, 1] -> logits (B,)."""
-        return self._load(build_discriminator(self.config, self.data.shape), "discriminator")
+        return self._load("discriminator")
 
     @functools.cached_property
     def classifier(self) -> CapsNet:
         """The trained classifier of a `capsnet` run."""
-        return self._load(build_classifier(self.config, self.data.shape), "classifier")
+        network: CapsNet = self._load("classifier")
+        return network
+
+    @property
+    def parameter_counts(self) -> dict[str, int]:
+        """How many numbers each network of the run learns, by the network's name."""
+        names = ("classifier",) if self.config.model in CLASSIFIERS else ("generator", "discriminator")
+        return {name: parameter_count(self._shapes_of(name)) for name in names}
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
         """Draw latents for the generator: float32 (count, latent_dim). The first n are always the same.
@@ -88,10 +102,14 @@ class Run:
         Raises
         ------
         UserError
-            If `count` is below 1.
+            If `count` is below 1, or so large that latents or images would take over 8 GiB.
         """
         if count < 1:
             raise UserError(f"count must be at least 1, got {count}")
+        pixels = self.data.channels * self.data.image_size**2
+        most = MOST_BYTES // max(4 * self.config.latent_dim, pixels)
+        if count > most:
+            raise UserError(f"count must be at most {most} for images of this size, got {count}")
         blocks = range(-(-count // LATENT_BLOCK))
         parts = [latents_for(seed, "sample", block, LATENT_BLOCK, self.config.latent_dim) for block in blocks]
         return torch.cat(parts)[:count]
@@ -103,18 +121,28 @@ class Run:
         Raises
         ------
         UserError
-            If `count` is below 1, or the run has no generator.
+            If `count` is below 1 or too large, or the run has no generator.
         """
         batches = torch.split(self.latents(count, seed), LATENT_BLOCK)
         return np.concatenate([unscaled(self.generator(latents)) for latents in batches])
 
-    def _load(self, network: Network, name: str) -> Network:
+    def _load(self, name: str) -> Any:
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             kind = "is a classifier" if self.config.model in CLASSIFIERS else "is not finished"
             raise UserError(f"{self.folder} has no {name}: the run {kind} (model {self.config.model})")
+        network = self._shapes_of(name)
         load_weights(network, path)
         return network.eval()
+
+    def _shapes_of(self, name: str) -> nn.Module:
+        """Return a network without memory: whatever sizes a description claims, this takes none."""
+        try:
+            with torch.device("meta"):
+                return BUILDERS[name](self.config, self.data.shape)
+        except (ValueError, RuntimeError) as error:  # no such network, or one that no machine can hold
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.folder} describes no {name} that can be: {reason}") from error
 
 
 def write_description(folder: Path, config: Config, data: DataFacts, environment: dict[str, Any]) -> None:
@@ -135,17 +163,25 @@ def read_description(folder: Path) -> tuple[Config, DataFacts]:
         raise UserError(f"{folder} is no run folder: it has no config.json; `capsulegan train` makes one")
     config = Config.from_json(read_json(folder / "config.json"), str(folder / "config.json"))
     path = folder / "environment.json"
-    try:
-        facts = read_json(path)["data"]
-        data = DataFacts(
-            str(facts["digest"]),
-            int(facts["image_size"]),
-            int(facts["channels"]),
-            tuple(map(str, facts["classes"])),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: expected the facts of the data, got something else ({error})") from error
-    return config, data
+    document = read_json(path)
+    facts = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(facts, dict) or not are_facts(facts):
+        raise UserError(f"{path}: expected the facts of the data, got something else")
+    return config, DataFacts(facts["digest"], facts["image_size"], facts["channels"], tuple(facts["classes"]))
+
+
+def are_facts(facts: dict[str, Any]) -> bool:
+    """Return whether an object holds what `DataFacts` does, of the right types and in range."""
+    digest, size, channels, classes = map(facts.get, ("digest", "image_size", "channels", "classes"))
+    return (
+        isinstance(digest, str)
+        and type(size) is int
+        and is_image_size(size)
+        and type(channels) is int
+        and channels in (1, 3)
+        and isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+    )
 
 
 @contextlib.contextmanager
@@ -170,5 +206,6 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by another process; wait for it or choose another --out"
             ) from None
         for stray in [*folder.glob(PARTIAL), *folder.glob(f"*/{PARTIAL}")]:  # of a holder that was killed
-            stray.unlink()
+            with contextlib.suppress(OSError):  # what is none of ours stays
+                stray.unlink()
         yield
