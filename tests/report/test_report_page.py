@@ -55,7 +55,8 @@ def test_the_page_and_its_figures_are_written(make_study: MakeStudy) -> None:
     page = write_report(study)
     assert page == study / "report.html"
     assert sorted(path.name for path in (study / "figures").iterdir()) == [
-        "best-answers.svg", "classification-1.svg", "training-capsulegan-losses.svg",
+        "best-answers.svg", "classification-1.svg", "samples-capsulegan-s0.png", "samples-gan-s0.png",
+        "training-capsulegan-losses.svg",
         "training-capsulegan-probabilities.svg", "training-gan-losses.svg",
         "training-gan-probabilities.svg",
     ]  # fmt: skip

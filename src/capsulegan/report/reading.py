@@ -13,8 +13,10 @@ from typing import Any
 from capsulegan.errors import UserError
 from capsulegan.files import read_json
 from capsulegan.report import words
+from capsulegan.study.rows import fault_of
 
-ROW_KEYS = ("table", "figure", "model", "seed", "value", "settings")
+PNG_HEADER_BYTES = 33
+"""The signature and the first block, which holds the size."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,13 @@ def read_study(study: Path) -> Study:
     results = _results(study / "results.json")
     missing: list[str] = []
     settings = _document(study / "study.json", missing)
-    models = [str(model) for model in settings.get("models", []) if isinstance(model, str)]
+    for key, kind in (("models", str), ("seeds", int)):
+        named = settings.get(key)
+        settings[key] = [each for each in named if type(each) is kind] if isinstance(named, list) else []
+    models: list[str] = settings["models"]
     folders = sorted((study / "runs").glob("*-s*")) if (study / "runs").is_dir() else []
     named = {folder.name: match for folder in folders if (match := re.fullmatch(r"(.+)-s(\d+)", folder.name))}
-    for seed in settings.get("seeds", []):
+    for seed in settings["seeds"]:
         missing += [f"{model}-s{seed} left no folder" for model in models if f"{model}-s{seed}" not in named]
     runs = [_run(study / "runs" / name, match[1], int(match[2])) for name, match in named.items()]
     runs.sort(
@@ -65,7 +70,7 @@ def read_study(study: Path) -> Study:
             run.seed,
         )
     )
-    digests = {value for key, value in results["data"].items() if key.endswith("digest")}
+    digests = {str(value) for key, value in results["data"].items() if key.endswith("digest")}
     if strangers := sum(digests.isdisjoint({row.get("data_digest")}) for row in results["rows"] if digests):
         missing.append(
             f"{words.count(strangers, 'figure')} measured on other data than the rest (another digest)"
@@ -84,11 +89,8 @@ def _results(path: Path) -> dict[str, Any]:
         if not isinstance(results.setdefault(key, kind()), kind):
             raise UserError(f"cannot read {path}: {key!r} must be a {kind.__name__}")
     for index, row in enumerate(results["rows"]):
-        if not isinstance(row, dict) or not all(key in row for key in ROW_KEYS):
-            raise UserError(f"cannot read {path}: row {index} must have {', '.join(ROW_KEYS)}")
-        if not isinstance(row["settings"], dict):
-            raise UserError(f"cannot read {path}: the settings of row {index} must be an object")
-        row.update({key: str(row[key]) for key in ("table", "figure", "model")})
+        if fault := fault_of(row):
+            raise UserError(f"cannot read {path}: row {index} {fault}")
     results["failures"] = [
         {key: str(failure.get(key, "unknown")) for key in ("stage", "error")}
         if isinstance(failure, dict)
@@ -113,11 +115,20 @@ def _run(folder: Path, model: str, seed: int) -> RunFolder:
     samples = [
         (int(path.stem), data)
         for path in sorted((folder / "samples").glob("*.png"))
-        if path.stem.isdecimal() and (data := path.read_bytes()).startswith(b"\x89PNG\r\n\x1a\n")
+        if path.stem.isdecimal() and (data := _png(path))
     ]
     if not samples and model not in words.JUDGES:
         missing.append("no sample images")
     return RunFolder(folder.name, model, seed, config, log, samples, missing)
+
+
+def _png(path: Path) -> bytes | None:
+    """Return a PNG file's bytes; None if it cannot be read or is cut off within its first block."""
+    with contextlib.suppress(OSError):
+        data = path.read_bytes()
+        if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > PNG_HEADER_BYTES:
+            return data
+    return None
 
 
 def _log(path: Path, missing: list[str]) -> Iterator[dict[str, Any]]:
@@ -130,7 +141,7 @@ def _log(path: Path, missing: list[str]) -> Iterator[dict[str, Any]]:
     for line in filter(str.strip, lines):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             yield row

@@ -12,6 +12,7 @@ from capsulegan.evaluation.rows import ResultRow, result_row
 from capsulegan.files import read_json
 from capsulegan.published import load
 from capsulegan.study.plan import Cell, Stage
+from capsulegan.study.rows import read_rows
 from capsulegan.training.environment import environment, version
 from capsulegan.training.log import read_log
 
@@ -33,7 +34,7 @@ def collect(
         rows += training_rows(folder / "runs" / cell.name, cell)
     for stage in stages:
         if stage.file(folder).exists():
-            rows += read_json(stage.file(folder))
+            rows += read_rows(stage.file(folder))
     study = read_json(folder / "study.json")
     return {
         "schema": 1,
@@ -61,6 +62,7 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
         run = load(folder)
         if not run.finished:
             return []
+        counts = run.parameter_counts
     except UserError:
         return []
     log = list(read_log(folder / "log.jsonl"))
@@ -75,7 +77,7 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
         "seconds": round(seconds, 1),
         "images_per_second": round(before / seconds, 1),
         "skipped_steps": sum(row.get("skipped_steps") or 0 for row in log),
-        **{f"{name}_parameters": count for name, count in run.parameter_counts.items()},
+        **{f"{name}_parameters": count for name, count in counts.items()},
     }
     settings = {
         "precision": run.config.precision,

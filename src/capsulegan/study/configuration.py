@@ -8,7 +8,7 @@ from typing import Any
 
 from capsulegan.errors import UserError, unknown_name
 from capsulegan.evaluation.settings import SpreadingSettings
-from capsulegan.training.configuration import CHOICES, Config, TrainingSettings
+from capsulegan.training.configuration import CHOICES, Config, TrainingSettings, default_images
 
 JUDGE = "capsnet"
 
@@ -73,17 +73,22 @@ class StudyConfig(TrainingSettings):
         """How labels spread."""
         return SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)  # type: ignore[arg-type]
 
-    @property
-    def unlabelled_images(self) -> int:
-        """How many unlabelled images there are in label spreading."""
-        return self.unlabelled or (5_000 if self.data == "digits" else 50_000)
+    def filled_in(self) -> StudyConfig:
+        """Return the study with the numbers that were left to the data."""
+        digits = self.data == "digits"
+        images = self.images or default_images(self.data)
+        return dataclasses.replace(
+            self,
+            images=images,
+            judge_images=self.judge_images or min(images, 64_000 if digits else 300_000),
+            unlabelled=self.unlabelled or (5_000 if digits else 50_000),
+        )
 
     def run(self, model: str, seed: int) -> Config:
         """Return the configuration of one run."""
         settings = self.training_settings()
         if model == JUDGE:
-            most = 64_000 if self.data == "digits" else 300_000
-            settings["images"] = self.judge_images or min(self.images or most, most)
+            settings["images"] = self.filled_in().judge_images
         return Config(model, self.data, seed, **settings)
 
     def to_json(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from capsulegan.published import load
 from capsulegan.study.collect import collect
 from capsulegan.study.configuration import JUDGE, StudyConfig
 from capsulegan.study.plan import Cell, Stage, evaluation_stages, training_cells
+from capsulegan.study.rows import read_rows
 from capsulegan.study.training import Progress, train_cells
 from capsulegan.training.configuration import CHANGEABLE
 from capsulegan.training.interruption import Interrupted, Interruption, interruption
@@ -53,6 +54,7 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
     Interrupted
         If Ctrl-C or SIGTERM came; the same call goes on from there.
     """
+    config = config.filled_in()
     bench = Bench(config, folder)
     labelled = len(bench.train.classes) > 1
     cells, stages = training_cells(config, labelled), evaluation_stages(config, labelled)
@@ -134,14 +136,12 @@ def battle(stage: Stage, bench: Bench) -> list[ResultRow]:
 
 def classify(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Spread labels over a run's images."""
-    return classify_generated(
-        bench.exam(stage.seed), bench.run(stage.cells[0]), bench.config.unlabelled_images
-    )
+    return classify_generated(bench.exam(stage.seed), bench.run(stage.cells[0]), bench.config.unlabelled)
 
 
 def controls(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Spread labels over noise and over real images."""
-    return classify_controls(bench.exam(stage.seed), bench.config.unlabelled_images)
+    return classify_controls(bench.exam(stage.seed), bench.config.unlabelled)
 
 
 def score(stage: Stage, bench: Bench) -> list[ResultRow]:
@@ -168,13 +168,21 @@ KINDS: dict[str, Callable[[Stage, Bench], list[ResultRow]]] = {
 }
 
 
+def is_done(file: Path) -> bool:
+    """Return whether a stage has left its rows; damaged ones are made again."""
+    try:
+        return bool(read_rows(file))
+    except UserError:
+        return False
+
+
 def evaluate(
     stages: Sequence[Stage], bench: Bench, progress: Progress, stop: Interruption
 ) -> list[dict[str, str]]:
     """Run the stages whose file is not there yet; return the failures, as {'stage', 'error'}."""
     failures = []
     for stage in stages:
-        if stage.file(bench.folder).exists():
+        if is_done(stage.file(bench.folder)):
             continue
         if stop.requested:
             raise Interrupted(f"stopped; the same command goes on with {bench.folder}")

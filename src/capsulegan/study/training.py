@@ -45,11 +45,16 @@ class Worker:
         """How far it is, by its log."""
         return max((row["images"] for row in read_log(self.folder / "log.jsonl")), default=0)
 
-    def last_words(self) -> str:
-        """Return the last line that it wrote to standard error."""
-        self.errors.seek(0)
-        lines = [line.strip() for line in self.errors if line.strip()]
-        return lines[-1] if lines else f"ended with code {self.process.returncode}"
+    def end(self) -> str | None:
+        """Wait for the process to end; return None if all went well, else the last line that it wrote."""
+        code = self.process.wait()
+        assert self.process.stdin is not None
+        with self.process.stdin, self.errors:
+            self.errors.seek(0)
+            lines = [line.strip() for line in self.errors if line.strip()]
+        if code == 0:
+            return None
+        return lines[-1] if lines else f"ended with code {code}"
 
 
 def train_cells(
@@ -78,14 +83,14 @@ def train_cells(
             for worker in running:
                 worker.process.terminate()
             for worker in running:
-                worker.process.wait()
+                worker.end()
             raise Interrupted(f"stopped; the same command goes on with {study}")
         for worker in running:
             progress(f"train {worker.cell.name}", worker.images_seen, worker.config.images)
         for worker in [each for each in running if each.process.poll() is not None]:
             running.remove(worker)
-            if worker.process.returncode:
-                failures.append({"stage": f"train {worker.cell.name}", "error": worker.last_words()})
+            if error := worker.end():
+                failures.append({"stage": f"train {worker.cell.name}", "error": error})
     return failures
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from capsulegan.errors import UserError
-from capsulegan.training.configuration import Config
+from capsulegan.training.configuration import Config, default_images
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def resolved(config: Config) -> Config:
     if precision == "auto":
         precision = "bf16" if computes_in_bf16(device) else "32"
     threads = config.threads or len(os.sched_getaffinity(0))
-    images = config.images or (128_000 if config.data == "digits" else 600_000)
+    images = config.images or default_images(config.data)
     return dataclasses.replace(config, images=images, device=device, precision=precision, threads=threads)
 
 

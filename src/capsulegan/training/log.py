@@ -16,6 +16,9 @@ from capsulegan.files import write_text
 
 Row = dict[str, Any]
 
+MOST_IMAGES = 10**13
+"""More than a run can be configured to see."""
+
 
 class Meter:
     """Means of scalars over the steps since the last row, without a wait for the device.
@@ -112,7 +115,7 @@ def read_log(path: Path) -> Iterator[Row]:
 
 def is_row(row: Any) -> bool:
     """Return whether a JSON value is a row: finite numbers or null by name, and perhaps an event."""
-    if not isinstance(row, dict) or type(row.get("images")) is not int:
+    if not isinstance(row, dict) or type(row.get("images")) is not int or row["images"] > MOST_IMAGES:
         return False
     numbers = [value for name, value in row.items() if name != "event" and value is not None]
     return isinstance(row.get("event", ""), str) and all(map(is_finite_number, numbers))

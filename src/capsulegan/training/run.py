@@ -82,7 +82,8 @@ class Run:
     @functools.cached_property
     def discriminator(self) -> nn.Module:
         """The trained discriminator: images (B, C, H, W) in [-1, 1] -> logits (B,)."""
-        return self._load("discriminator")
+        network: nn.Module = self._load("discriminator")
+        return network
 
     @functools.cached_property
     def classifier(self) -> CapsNet:
