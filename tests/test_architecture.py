@@ -28,6 +28,7 @@ ROOMS = (
     "report",
     "web",
     "console",
+    "bench",
     "cli",
 )
 """A module imports from its own room and from those before it."""

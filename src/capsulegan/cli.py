@@ -81,10 +81,7 @@ class Train(Config, Command):
                 progress(f"train {self.model}", images, total)
 
             run = train(config, self.out, resume=self.resume, progress=show)
-        if self.json:
-            console.print_json({"run": str(run.folder), "config": run.config.to_json()})
-        else:
-            print(run.folder)
+        console.print_result(run.folder, self.json, {"run": str(run.folder), "config": run.config.to_json()})
 
 
 @dataclass(frozen=True)
@@ -105,10 +102,8 @@ class Sample(Command):
         from capsulegan.published import load
 
         write_images(self.out, load(self.run).sample(self.count, self.seed))
-        if self.json:
-            console.print_json({"file": str(self.out), "count": self.count, "seed": self.seed})
-        else:
-            print(self.out)
+        document = {"file": str(self.out), "count": self.count, "seed": self.seed}
+        console.print_result(self.out, self.json, document)
 
 
 @dataclass(frozen=True)
@@ -184,11 +179,7 @@ class Classify(Command):
 
     def __call__(self) -> None:
         from capsulegan.data import load_data
-        from capsulegan.evaluation.classification import (
-            classify_controls,
-            classify_generated,
-            prepare_exam,
-        )
+        from capsulegan.evaluation.classification import classify_controls, classify_generated, prepare_exam
         from capsulegan.published import load
 
         run = load(self.run)
@@ -199,11 +190,8 @@ class Classify(Command):
         rows = classify_generated(exam, run, self.unlabelled)
         if not self.no_controls:
             rows += classify_controls(exam, self.unlabelled)
-        if self.json:
-            console.print_json(rows)
-        else:
-            shown = ("labels", "unlabelled", "kernel", "neighbours", "gamma", "alpha", "low", "high")
-            console.print_rows("Label spreading, test error", rows, shown)
+        shown = ("labels", "unlabelled", "kernel", "neighbours", "gamma", "alpha", "low", "high")
+        console.print_rows("Label spreading, test error", rows, shown, self.json)
 
 
 @dataclass(frozen=True)
@@ -224,17 +212,13 @@ class Evaluate(Command):
         from capsulegan.published import load
 
         run = load(self.run)
-        judges = (
-            [self.judge] if self.judge else sorted(map(str, run.folder.resolve().parent.glob("capsnet-*")))
-        )
+        beside = sorted(map(str, run.folder.resolve().parent.glob("capsnet-*")))
+        judges = [self.judge] if self.judge else beside
         if not judges:
             train = f"capsulegan train capsnet --data {run.config.data}"
             raise UserError(f"no judge beside {self.run}; `{train}` trains one for --judge")
         rows = evaluate_run(run, load(judges[0]), self.samples, self.seed)
-        if self.json:
-            console.print_json(rows)
-        else:
-            console.print_rows("Scores on the judge's features", rows, ("features",))
+        console.print_rows("Scores on the judge's features", rows, ("features",), self.json)
 
 
 @dataclass(frozen=True)
@@ -248,10 +232,7 @@ class Report(Command):
         from capsulegan.report import write_report
 
         page = write_report(self.study)
-        if self.json:
-            console.print_json({"report": str(page)})
-        else:
-            print(page)
+        console.print_result(page, self.json, {"report": str(page)})
 
 
 @dataclass(frozen=True)
@@ -271,21 +252,31 @@ class Data(Command):
             console.print_table(self.data, ["", ""], [[name, str(value)] for name, value in summary.items()])
 
 
+@dataclass(frozen=True)
+class Bench(Command):
+    """Measure what the parts cost on this machine, beside plain references and the machine's limit."""
+
+    parts: Positional[tuple[Literal["layers", "networks", "steps", "profile", "growth"], ...]] = ()
+    """What to measure; none: layers, networks and steps, in about two minutes."""
+    threads: int = 1
+    """CPU threads; with one, CPU time is measured, else wall time."""
+
+    def __call__(self) -> None:
+        from capsulegan.bench.run import run, show
+
+        document = run(self.parts, self.threads)
+        console.print_json(document) if self.json else show(document)
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "study": Study,
-    "train": Train,
-    "sample": Sample,
-    "battle": Battle,
-    "classify": Classify,
-    "evaluate": Evaluate,
-    "report": Report,
-    "data": Data,
+    command.__name__.lower(): command
+    for command in (Study, Train, Sample, Battle, Classify, Evaluate, Report, Data, Bench)
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 training failed, 2 the user's mistake, 130 interrupted."""
-    command = console.parsed(
+def parse(arguments: Sequence[str] | None = None) -> Any:
+    """Return the command that the arguments ask for, an instance of one of `COMMANDS`."""
+    return console.parsed(
         lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="capsulegan",
@@ -294,6 +285,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 training failed, 2 the user's mistake, 130 interrupted."""
+    command = parse(arguments)
     sys.exit(console.exit_code(command, command.debug))
 
 

@@ -26,6 +26,14 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
+def print_result(line: object, as_json: bool, document: Any) -> None:
+    """Print the result on standard output: one line of text, or a JSON document."""
+    if as_json:
+        print_json(document)
+    else:
+        print(line)
+
+
 def command_line() -> str:
     """Return what the user typed."""
     return shlex.join(["capsulegan", *sys.argv[1:]])
@@ -164,8 +172,13 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
-def print_rows(title: str, rows: list[dict[str, Any]], settings: tuple[str, ...]) -> None:
-    """Print result rows as a table with some of their settings as columns."""
+def print_rows(
+    title: str, rows: list[dict[str, Any]], settings: tuple[str, ...], as_json: bool = False
+) -> None:
+    """Print result rows as a table with some of their settings as columns, or as a JSON document."""
+    if as_json:
+        print_json(rows)
+        return
     columns = ["figure", "model", "value", "n", *settings]
     cells = [
         [row["figure"], row["model"], number(row["value"]), str(row["n"])]

@@ -64,8 +64,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file of UTF-8 text."""
-    write_bytes(path, text.encode())
+    """Write a whole file of UTF-8 text; what that cannot hold, half a surrogate pair, becomes "?"."""
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -50,7 +50,7 @@ def write_grid(path: Path, images: np.ndarray) -> None:
     write_bytes(path, png_of(grid_of(images)))
 
 
-def write_images(path: Path, images: np.ndarray) -> None:
+def write_images(path: Path | str, images: np.ndarray) -> None:
     """Write uint8 images (N, H, W, C) as a grid (.png), or as an array named `images` (.npz).
 
     Raises
@@ -58,6 +58,7 @@ def write_images(path: Path, images: np.ndarray) -> None:
     UserError
         If the file's ending is another.
     """
+    path = Path(path)
     if path.suffix == ".png":
         write_grid(path, images)
     elif path.suffix == ".npz":

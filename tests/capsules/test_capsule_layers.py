@@ -188,9 +188,12 @@ def test_uniform_couplings_start_with_total_inputs_of_squared_length_one(
 
 
 @pytest.mark.parametrize(("in_capsules", "in_dim"), SIZES)
-@pytest.mark.parametrize("outputs", [1, 2, 10])
-def test_routed_capsules_start_with_lengths_from_which_they_can_learn(in_capsules, in_dim, outputs):
+@pytest.mark.parametrize(("outputs", "out_dim"), [(1, 16), (2, 16), (10, 8), (10, 16), (100, 8)])
+def test_routed_capsules_start_with_lengths_from_which_they_can_learn(in_capsules, in_dim, outputs, out_dim):
+    in_capsules = max(in_capsules, 2 * outputs)  # fewer cannot reach most of the outputs
+    if in_capsules * outputs > 120_000:
+        in_capsules //= 49
     torch.manual_seed(0)
     with torch.no_grad():
-        v = CapsuleLayer(in_capsules, in_dim, outputs, 16)(half_length_capsules(in_capsules, in_dim))
-    assert 0.2 < lengths(v).mean() < 0.8
+        v = CapsuleLayer(in_capsules, in_dim, outputs, out_dim)(half_length_capsules(in_capsules, in_dim))
+    assert 0.3 < lengths(v).mean() < 0.7

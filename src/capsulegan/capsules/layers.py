@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from capsulegan.capsules.functional import at_least_float32, routed_total_input, squash
+from capsulegan.capsules.functional import at_least_float32, lengths, routed_total_input, squash
 from capsulegan.capsules.routing import route
 
 TYPICAL_SQUARED_LENGTH = 0.25
@@ -79,9 +79,11 @@ class CapsuleLayer(nn.Module):
 
     Notes
     -----
-    Input (B, I, d); output v (B, J, D) with lengths in [0, 1). Initial weights give total inputs of
-    squared length about 1 for capsules below of length one half; routing divides each input's vote
-    among J outputs at first, which the weights make up for.
+    Input (B, I, d); output v (B, J, D) with lengths in [0, 1). Initial weights give lengths about one half
+    for capsules below of length one half: routing divides each input's vote among J outputs at first, which
+    the weights make up for, and then concentrates it, for which they are scaled by trial (fewer inputs than
+    outputs cannot reach most of them). Couplings are constants to the gradient.
+    Under autocast routing is done in float32, and a closed form as any other matrix product.
 
     Warns
     -----
@@ -112,6 +114,29 @@ class CapsuleLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_capsules, in_dim, out_capsules, out_dim))
         votes = in_capsules * TYPICAL_SQUARED_LENGTH / out_capsules**2
         nn.init.normal_(self.weight, std=1 / math.sqrt(votes * out_dim))
+        if out_capsules > 1 and self.iterations > 1 and not self.weight.is_meta:
+            self.scale_by_trial()
+
+    @torch.no_grad()
+    def scale_by_trial(self) -> None:
+        """Scale the weights so that random capsules of length one half give routed ones of that length.
+
+        Couplings concentrate by agreement, the more so the more outputs there are, and no formula says how
+        far; so the scale is found by bisection on four samples, like that of Mishkin and Matas (2016).
+        """
+        in_capsules, in_dim, _, _ = self.weight.shape
+        directions = torch.randn(4, in_capsules, in_dim, device=self.weight.device, dtype=self.weight.dtype)
+        capsules = squash(nn.functional.normalize(directions, dim=2))  # of length one half
+        predictions = torch.einsum("bid,idje->bije", capsules, self.weight)
+        low, high = 2.0**-6, 2.0
+        for _ in range(8):
+            middle = math.sqrt(low * high)
+            routed = squash(routed_total_input(predictions * middle, self.iterations))
+            if lengths(routed).mean() < 0.5:
+                low = middle
+            else:
+                high = middle
+        self.weight.mul_(math.sqrt(low * high))
 
     def forward(self, capsules: Tensor) -> Tensor:
         """Return the output capsules: (B, I, d) -> (B, J, D)."""
@@ -127,7 +152,7 @@ class CapsuleLayer(nn.Module):
             )
         if out_capsules == 1 or self.iterations == 1:  # couplings are 1 / J
             s = capsules.flatten(1) @ self.weight.flatten(2).flatten(0, 1)  # (B, J * D)
-            return at_least_float32(s).unflatten(1, (out_capsules, out_dim)) / out_capsules
+            return at_least_float32(s).view(s.shape[0], out_capsules, out_dim) / out_capsules
         if len(capsules) <= in_dim:  # predictions are no larger than the weights: route them literally
             predictions = torch.einsum("bid,idje->bije", capsules, self.weight)  # u_hat: (B, I, J, D)
             return routed_total_input(predictions, self.iterations)

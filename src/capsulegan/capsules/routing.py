@@ -43,13 +43,13 @@ def route(capsules: Tensor, weight: Tensor, iterations: int) -> Tensor:
     weight : Tensor of shape (I, d, J, D)
         W, of the same type.
     iterations : int
-        Routing iterations, at least 1.
+        Routing iterations, at least 2: one couples uniformly, which is a plain matrix product.
 
     Returns
     -------
     Tensor of shape (B, J, D) : s of the last iteration.
     """
-    s, _ = Routing.apply(capsules, weight, iterations)  # type: ignore[no-untyped-call]
+    s, *_ = Routing.apply(capsules, weight, iterations)  # type: ignore[no-untyped-call]
     assert isinstance(s, Tensor)
     return s
 
@@ -58,15 +58,15 @@ class Routing(Function):
     """Routing with a backward pass of its own, which keeps u, W and c alone."""
 
     @staticmethod
-    def forward(capsules: Tensor, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-        """Return s and the last couplings: (B, I, d), (I, d, J, D) -> (B, J, D), (J, I, B)."""
+    def forward(capsules: Tensor, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return s, u and the last c: (B, I, d), (I, d, J, D) -> (B, J, D), (I, d, B), (J, I, B)."""
         with torch.autocast(capsules.device.type, enabled=False):
             u, w = samples_last(capsules), by_output(weight)
             outputs = len(w)
             s = weight.flatten(2).flatten(0, 1).T @ u.flatten(0, 1) / outputs  # (J * D, B)
-            s = s.unflatten(0, (outputs, -1))
+            s = s.view(outputs, -1, u.shape[2])
             v_sum = torch.zeros_like(s)
-            couplings = u.new_full((outputs, *u[:, 0].shape), 1 / outputs)
+            couplings = u.new_empty(outputs, len(u), u.shape[2])
             for _ in range(iterations - 1):
                 v_sum += squash(s, dim=1)
                 s = torch.zeros_like(s)
@@ -75,25 +75,25 @@ class Routing(Function):
                     torch.softmax(votes.mul_(u_i).sum(dim=2), dim=0, out=c_i)
                     torch.mul(c_i.unsqueeze(2), u_i, out=votes)
                     torch.baddbmm(s, w_i.mT, votes.flatten(1, 2), out=s)
-            return s.permute(2, 0, 1).contiguous(), couplings
+            return s.permute(2, 0, 1).contiguous(), u, couplings
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, ...]) -> None:
         """Keep what the backward pass needs."""
-        ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # a gradient of the couplings would be a large tensor of zeros
-        ctx.save_for_backward(*inputs[:2], output[1])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # theirs would be large tensors of zeros
+        ctx.save_for_backward(*inputs[:2], *output[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
         """Return the gradients of u and W at the last couplings: (B, J, D) -> (B, I, d), (I, d, J, D)."""
-        capsules, weight, couplings = ctx.saved_tensors
+        capsules, weight, u, couplings = ctx.saved_tensors
         assert gradients[0] is not None
         gradient = gradients[0].permute(1, 2, 0)  # (J, D, B)
         with torch.autocast(capsules.device.type, enabled=False):
             if torch.is_grad_enabled():  # for a gradient penalty, this pass is itself differentiated
                 return *differentiable_gradients(capsules, weight, couplings, gradient), None
-            return *blocked_gradients(capsules, weight, couplings, gradient, ctx.needs_input_grad), None
+            return *blocked_gradients(u, weight, couplings, gradient, ctx.needs_input_grad), None
 
 
 def differentiable_gradients(
@@ -103,17 +103,18 @@ def differentiable_gradients(
     u, w, c = samples_last(capsules), by_output(weight), couplings.unsqueeze(2)
     weighted = (c * u).flatten(1, 2)  # (J, I * d, B)
     of_weight = (weighted @ gradient.mT).transpose(0, 1).reshape(weight.shape)
-    of_capsules = (c * (w @ gradient).unflatten(1, u.shape[:2])).sum(dim=0).permute(2, 0, 1)
+    of_capsules = (c * (w @ gradient).view(len(w), *u.shape)).sum(dim=0).permute(2, 0, 1)
     return of_capsules, of_weight
 
 
 def blocked_gradients(
-    capsules: Tensor, weight: Tensor, couplings: Tensor, gradient: Tensor, needed: tuple[bool, ...]
+    u: Tensor, weight: Tensor, couplings: Tensor, gradient: Tensor, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the same gradients, as far as needed, block by block."""
-    u, w, gradient = samples_last(capsules), by_output(weight), gradient.contiguous()
-    of_capsules = torch.empty_like(capsules, memory_format=torch.contiguous_format) if needed[0] else None
-    of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format) if needed[1] else None
+    w, gradient = by_output(weight), gradient.contiguous()
+    inputs, dim, batch = u.shape
+    of_capsules = u.new_empty(batch, inputs, dim) if needed[0] else None
+    of_weight = weight.new_empty(weight.shape) if needed[1] else None
     first = 0
     for u_i, w_i, c_i, votes in blocks(u, w, couplings):
         block = slice(first, first + len(u_i))

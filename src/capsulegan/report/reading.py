@@ -55,12 +55,13 @@ def read_study(study: Path) -> Study:
     missing: list[str] = []
     settings = _document(study / "study.json", missing)
     for key, kind in (("models", str), ("seeds", int)):
-        named = settings.get(key)
-        settings[key] = [each for each in named if type(each) is kind] if isinstance(named, list) else []
-    models: list[str] = settings["models"]
+        if key in settings:
+            named = settings[key] if isinstance(settings[key], list) else []
+            settings[key] = [each for each in named if type(each) is kind]
+    models: list[str] = settings.get("models", [])
     folders = sorted((study / "runs").glob("*-s*")) if (study / "runs").is_dir() else []
     named = {folder.name: match for folder in folders if (match := re.fullmatch(r"(.+)-s(\d+)", folder.name))}
-    for seed in settings["seeds"]:
+    for seed in settings.get("seeds", []):
         missing += [f"{model}-s{seed} left no folder" for model in models if f"{model}-s{seed}" not in named]
     runs = [_run(study / "runs" / name, match[1], int(match[2])) for name, match in named.items()]
     runs.sort(

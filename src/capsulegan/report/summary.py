@@ -91,7 +91,8 @@ def _ranked(rows: Sequence[Row]) -> Ranking:
 def _order(ranking: Ranking, places: int | None = None) -> str:
     """Return "CapsuleGAN 0.405 before GAN 0.483 (a lead of ...)"."""
     best = [f"{words.model_name(model)} {words.number(mean, places)}" for model, _, mean in ranking[:2]]
-    text = " before ".join(best)
+    tied = len(ranking) > 1 and ranking[0][2] == ranking[1][2]
+    text = (" like " if tied else " before ").join(best)
     if len(ranking) > 1 and (lead := paired_difference(ranking[0][1], ranking[1][1])):
         kind = "clear of 0" if lead.excludes_zero else "that includes 0"
         shown = plus_minus(lead.value, lead.half_width or 0, places + 1 if places else None)

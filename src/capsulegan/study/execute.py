@@ -57,6 +57,8 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
     config = config.filled_in()
     bench = Bench(config, folder)
     labelled = len(bench.train.classes) > 1
+    if labelled and config.labels:
+        bench.exam(config.seeds[0])  # numbers of labels that the data has not are told of before training
     cells, stages = training_cells(config, labelled), evaluation_stages(config, labelled)
     with locked(folder), interruption() as stop:
         describe(folder, config, command)
@@ -75,7 +77,7 @@ def describe(folder: Path, config: StudyConfig, command: str) -> None:
         if not isinstance(earlier, dict):
             raise UserError(f"{path}: expected the settings of a study, got something else")
         changed = [
-            f"{name}: {earlier.get(name)} -> {value}"
+            f"{name}: {earlier.get(name)!r} -> {value!r}"
             for name, value in document.items()
             if name not in GROWING
             and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)

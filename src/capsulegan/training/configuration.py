@@ -115,7 +115,7 @@ class Config(TrainingSettings):
     def differences(self, other: Config) -> list[str]:
         """Describe the settings that differ and may not change in a resumed run: 'seed: 0 -> 1'."""
         return [
-            f"{field.name}: {getattr(self, field.name)} -> {getattr(other, field.name)}"
+            f"{field.name}: {getattr(self, field.name)!r} -> {getattr(other, field.name)!r}"
             for field in dataclasses.fields(self)
             if field.name not in CHANGEABLE and getattr(self, field.name) != getattr(other, field.name)
         ]

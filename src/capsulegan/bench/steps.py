@@ -1,0 +1,152 @@
+"""Whole training steps beside each other, beside their convolutions alone, and where their time goes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from capsulegan.bench.measure import Comparison, Work, median_seconds
+from capsulegan.data.images import make_image_data
+from capsulegan.training.build import ImageShape
+from capsulegan.training.configuration import Config
+from capsulegan.training.environment import computes_in_bf16
+from capsulegan.training.trainee import Trainee, build_trainee
+
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
+KINDS = {
+    "convolutions": ("convolution", "mkldnn", "slow_conv", "thnn_conv"),
+    "matrix products": ("mm", "addmm", "bmm", "baddbmm", "linear"),
+    "batch norm": ("batch_norm", "native_batch_norm"),
+    "optimizer": ("_fused_adam", "_foreach"),
+    "copies and casts": ("copy_", "clone", "cat", "fill_", "zero_"),
+}
+"""Kinds of operations by the beginnings of their names; all others are element by element."""
+
+
+def trainee_of(model: str, preset: str = "small", image_size: int = 28, batch_size: int = 64) -> Trainee:
+    """Return a model as `capsulegan train` trains it, in the default precision, on noise for images."""
+    noise = np.random.default_rng(0).integers(0, 256, (1024, image_size, image_size, 1), dtype=np.uint8)
+    config = Config(model=model, data="noise", preset=preset, batch_size=batch_size)  # type: ignore[arg-type]
+    data = make_image_data("noise", noise)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed" if bf16() else "32-true")
+    return build_trainee(config, data, ImageShape(image_size, 1, 0), fabric)
+
+
+def bf16() -> bool:
+    """Return whether training computes in bf16 here by default."""
+    return computes_in_bf16("cpu")
+
+
+def steps_of(trainee: Trainee) -> Work:
+    """Return a function that makes one training step each time."""
+    numbers = itertools.count()
+    return lambda: trainee.advance(next(numbers))
+
+
+def convolutions_alone(trainee: Trainee, latent_dim: int = 100, batch_size: int = 64) -> Work:
+    """Return the convolutions of one adversarial step with their gradients, and nothing else.
+
+    The generator's once; the discriminator's on real and on generated images for its weights, and on
+    generated images once more for their pixels.
+    """
+    generator, discriminator = trainee.networks["generator"], trainee.networks["discriminator"]
+    latents = torch.randn(batch_size, latent_dim)
+    drawing = inputs_of(generator, latents)
+    with torch.no_grad():
+        judging = inputs_of(discriminator, generator(latents))
+    passes: list[tuple[nn.Module, Tensor, list[Tensor]]] = []
+    for module, x in drawing:
+        passes.append((module, x, [x, *module.parameters()]))
+    for index, (module, x) in enumerate(judging):
+        passes += 2 * [(module, x, [*([x] if index else []), *module.parameters()])]
+        passes.append((module, x, [x]))
+
+    def work() -> object:
+        for module, x, wanted in passes:
+            for parameter in module.parameters():  # a frozen weight costs no gradient
+                parameter.requires_grad_(any(parameter is each for each in wanted))
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16()):
+                y = module.forward(x if any(x is each for each in wanted) else x.detach())
+            torch.autograd.grad(y, wanted, torch.ones_like(y))
+            module.requires_grad_(True)
+        return None
+
+    return work
+
+
+@torch.no_grad()
+def inputs_of(network: nn.Module, inputs: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """Return each convolution of a network with what it is given for these inputs."""
+    found: list[tuple[nn.Module, Tensor]] = []
+
+    def record(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        found.append((module, arguments[0].detach().clone().requires_grad_()))
+
+    handles = [
+        module.register_forward_pre_hook(record)
+        for module in network.modules()
+        if isinstance(module, CONVOLUTIONS)
+    ]
+    network(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def compare_steps(budget: float = 12.0) -> list[Comparison]:
+    """Return what a step of capsule GANs costs, 28 x 28 pixels, batch 64, in the default precision."""
+    gan, small = trainee_of("gan"), trainee_of("capsulegan")
+    seconds = median_seconds(
+        {
+            "gan": steps_of(gan),
+            "small": steps_of(small),
+            "convolutions of gan": convolutions_alone(gan),
+            "convolutions of small": convolutions_alone(small),
+        },
+        budget,
+    )
+    large = trainee_of("capsulegan", "capsnet")
+    seconds |= median_seconds(
+        {"capsnet": steps_of(large), "convolutions of capsnet": convolutions_alone(large)}, budget
+    )
+    triples: list[tuple[str, str, float | None]] = [
+        ("small", "gan", 1.5),
+        ("capsnet", "gan", None),
+        ("gan", "convolutions of gan", None),
+        ("small", "convolutions of small", None),
+        ("capsnet", "convolutions of capsnet", 1.25),
+    ]
+    names = {"gan": "gan step", "small": "capsulegan step, small", "capsnet": "capsulegan step, capsnet"}
+    return [
+        Comparison(
+            names[ours], names.get(theirs, "its convolutions alone"), "seconds", seconds[ours], other, bar
+        )
+        for ours, theirs, bar in triples
+        for other in [seconds[theirs]]
+    ]
+
+
+def where_time_goes(work: Work, steps: int = 5) -> dict[str, float]:
+    """Return the share of each kind of operation in the CPU time of a few steps."""
+    work()
+    with profile(activities=[ProfilerActivity.CPU]) as trace:
+        for _ in range(steps):
+            work()
+    shares: dict[str, float] = defaultdict(float)
+    for event in trace.key_averages():
+        name = event.key.removeprefix("aten::").removeprefix("_")
+        kind = next(
+            (kind for kind, starts in KINDS.items() if name.startswith(tuple(s.lstrip("_") for s in starts))),
+            "element by element, and the rest",
+        )
+        shares[kind] += event.self_cpu_time_total
+    total = sum(shares.values())
+    return {kind: shares[kind] / total for kind in sorted(shares, key=lambda kind: -shares[kind])}
