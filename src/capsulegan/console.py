@@ -153,7 +153,7 @@ def plain_progress(unit: str) -> TaskProgress:
         elif now - told[name] > 30 and done:
             told[name] = now
             left = (now - began[name]) * (total - done) / done
-            say(f"{name}: {done:,.0f} of {total:,.0f} {unit}, about {left:.0f} s to go")
+            say(f"{name}: {done:,.0f} of {total:,.0f}{unit and f' {unit}'}, about {left:.0f} s to go")
 
     return tell
 
