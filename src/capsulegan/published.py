@@ -27,7 +27,11 @@ def load(path_or_name: str | Path) -> Run:
         If there is no such run, or its files are not what they should be.
     """
     folder = Path(path_or_name)
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # a name that is too long for any file
+        is_folder = False
+    if not is_folder:
         folder = from_hub(str(path_or_name))
     config, data = read_description(folder)
     return Run(folder, config, data)

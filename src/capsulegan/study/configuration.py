@@ -12,12 +12,7 @@ from capsulegan.evaluation.settings import SpreadingSettings
 from capsulegan.training.configuration import CHOICES, Config, TrainingSettings, default_images
 
 JUDGE = "capsnet"
-STUDY_RANGES = {
-    "judge_images": (0, 10**12),
-    "samples": (2, 10**7),
-    "unlabelled": (0, 10**7),
-    "workers": (0, 4096),
-}
+MOST = {"judge_images": 10**12, "samples": 10**7, "unlabelled": 10**7, "workers": 4096}
 
 
 @dataclass(frozen=True)
@@ -66,14 +61,19 @@ class StudyConfig(TrainingSettings):
         for field, values in (("models", self.models), ("seeds", self.seeds)):
             if not values or len(set(values)) != len(values):
                 raise UserError(f"{field} must be one or more, each once, got {list(values)}")
-        for field, (low, high) in STUDY_RANGES.items():
-            if not low <= getattr(self, field) <= high:
-                raise UserError(f"{field} must be between {low} and {high}, got {getattr(self, field)}")
+        for field in ("judge_images", "unlabelled", "workers"):
+            if getattr(self, field) < 0:
+                raise UserError(f"{field} must be 0 or more, got {getattr(self, field)}")
+        if self.samples < 2:
+            raise UserError(f"samples must be at least 2, got {self.samples}")
+        for field, most in MOST.items():
+            if getattr(self, field) > most:
+                raise UserError(f"{field} must be at most {most}, got {getattr(self, field)}")
         if self.labels and min(self.labels) < 1:
             raise UserError(f"labels must be 1 or more, got {min(self.labels)}")
+        _ = self.spreading
         if not math.isfinite(self.gamma):
             raise UserError(f"gamma must be finite, got {self.gamma}")
-        _ = self.spreading
         for seed in self.seeds:
             self.run(self.models[0], seed)
 
