@@ -92,6 +92,8 @@ def tournament(
             )
     if samples < 1:
         raise UserError(f"samples must be at least 1, got {samples}")
+    if not 0 <= tolerance < float("inf"):
+        raise UserError(f"tolerance must be 0 or more and finite, got {tolerance}")
     contenders = [contender(run, train, test, samples, seed, batch_norm) for run in runs]
     rows = []
     for first, second in itertools.combinations(contenders, 2):

@@ -32,8 +32,8 @@ class SpreadingSettings:
             raise UserError(f"kernel must be knn or rbf, got {self.kernel!r}")
         if not 1 <= self.neighbours <= REACH:
             raise UserError(f"neighbours must be between 1 and {REACH}, got {self.neighbours}")
-        if not self.gamma > 0:
-            raise UserError(f"gamma must be above 0, got {self.gamma}")
+        if not 0 < self.gamma < float("inf"):
+            raise UserError(f"gamma must be above 0 and finite, got {self.gamma}")
         if not 0 < self.alpha < 1:
             raise UserError(f"alpha must be between 0 and 1, got {self.alpha}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +71,6 @@ class StudyConfig(TrainingSettings):
         if self.labels and min(self.labels) < 1:
             raise UserError(f"labels must be 1 or more, got {min(self.labels)}")
         _ = self.spreading
-        if not math.isfinite(self.gamma):
-            raise UserError(f"gamma must be finite, got {self.gamma}")
         for seed in self.seeds:
             self.run(self.models[0], seed)
 
