@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py [--kills 100] [--seed 0] [--out results/kills.json]
 
-Each time a real process is sent SIGKILL after a random time, from before its first step to after its
-last. Weights, optimizer state, log rows (but for the clock) and sample grids must be identical, bit for bit.
+A real process is sent SIGKILL after a random time, from before its first step to after its last, and the
+same command is given again. Whenever the run comes to its end, its weights, optimizer state, log rows (but for the clock) and sample grids must be identical, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,25 +50,27 @@ def main() -> None:
         started = time.monotonic()
         subprocess.run([*TRAIN, "--out", whole], check=True, capture_output=True)
         seconds = time.monotonic() - started
-        delays = np.random.default_rng(arguments.seed).uniform(0, seconds, arguments.kills)
-        restarts = 0
-        for number, delay in enumerate(delays):
+        delays = np.random.default_rng(arguments.seed)
+        kills, finished, same = 0, 0, True
+        while kills < arguments.kills:
             process = subprocess.Popen(
                 [*TRAIN, "--out", killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             try:
-                process.wait(delay)
-                subprocess.run(["rm", "-rf", killed], check=True)  # it was done: begin anew
-                restarts += 1
+                process.wait(delays.uniform(0, seconds))
+                same = same and contents(whole) == contents(killed)
+                shutil.rmtree(killed)  # it was done before the kill: begin anew
+                finished += 1
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            print(f"{number + 1} of {arguments.kills}", end="\r", flush=True)
+                kills += 1
+            print(f"{kills} of {arguments.kills}", end="\r", flush=True)
         subprocess.run([*TRAIN, "--out", killed], check=True, capture_output=True)
-        same = contents(whole) == contents(killed)
+        same = same and contents(whole) == contents(killed)
     record = {
-        "kills": arguments.kills - restarts,
-        "runs_finished_between": restarts,
+        "kills": kills,
+        "runs_finished": finished + 1,
         "identical": same,
         "seed": arguments.seed,
         "date": date.today().isoformat(),
