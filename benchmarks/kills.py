@@ -3,7 +3,8 @@
     python benchmarks/kills.py [--kills 100] [--seed 0] [--out results/kills.json]
 
 A real process is sent SIGKILL after a random time, from before its first step to after its last, and the
-same command is given again. Whenever the run comes to its end, its weights, optimizer state, log rows (but for the clock) and sample grids must be identical, bit for bit.
+same command is given again. Whenever the run comes to its end, its weights, optimizer state, log rows (but
+for the clock) and sample grids must be those of a run that was never stopped, bit for bit.
 """
 
 from __future__ import annotations
