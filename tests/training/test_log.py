@@ -64,6 +64,11 @@ def test_health_is_judged_on_several_rows():
     assert diagnose(rows(PATIENCE, **same), 0.6) == "generator collapsed"
     assert diagnose(rows(PATIENCE - 1, **won), 0.6) is None
     assert diagnose([*rows(1), *rows(PATIENCE - 1, **won)], 0.6) is None
+    fell = [*rows(1, class_entropy=2.2), *rows(PATIENCE, class_entropy=1.0)]
+    assert diagnose(fell, 0.6) == "classes lost"
+    assert diagnose(fell[:-1], 0.6) is None
+    assert diagnose([*fell, *rows(1, class_entropy=1.2)], 0.6) is None
+    assert diagnose(rows(PATIENCE, class_entropy=0.0), 0.6) is None  # noise, before any class was drawn
     assert diagnose(rows(1, generator_loss=None), 0.6) == "non-finite"
     assert diagnose([], 0.6) is None
 

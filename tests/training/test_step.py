@@ -5,10 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch.optim import Adam
 
+from capsulegan.data import load_data
 from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
 from capsulegan.objectives import CrossEntropy, Margin
 from capsulegan.randomness import generator_for, seeded
 from capsulegan.training.classification import ClassificationStep
+from capsulegan.training.diversity import Diversity
 from capsulegan.training.step import AdversarialStep
 
 
@@ -17,7 +19,8 @@ def new_step(discriminator_class=CapsuleDiscriminator, objective=None, learning_
         generator, discriminator = Generator(8, 1, latent_dim=5, width=4), discriminator_class(8)
     optimizers = [Adam(net.parameters(), lr=learning_rate, fused=True) for net in (generator, discriminator)]
     objective = objective or Margin()
-    return AdversarialStep(generator, discriminator, objective, *optimizers, torch.Tensor.backward)
+    watch = Diversity(load_data("digits", "train"), torch.device("cpu"))
+    return AdversarialStep(generator, discriminator, objective, *optimizers, torch.Tensor.backward, watch)
 
 
 def batch():
@@ -99,7 +102,7 @@ def test_a_step_that_is_not_finite_is_not_applied():
 
 def test_the_scalars_are_those_that_are_promised():
     step = new_step()
-    assert sorted(step(*batch())) == sorted(AdversarialStep.SCALARS)
+    assert sorted(step(*batch())) == sorted((*AdversarialStep.SCALARS, *step.watch.names))
 
 
 def test_a_classifier_learns_a_batch_by_heart():

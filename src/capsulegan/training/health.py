@@ -14,11 +14,16 @@ loss is zero from 0.8 on, so there the generator is given next to nothing to lea
 DEVIATION = 0.05
 """Share of the real images' pixel deviation below which the generator draws one image only."""
 
+ENTROPY = 0.5
+"""Share of its own highest class entropy below which the generator has lost classes that it once drew."""
+
 WATCHED = ("real_probability", "fake_probability", "image_deviation")
 
 
 def diagnose(rows: Sequence[Row], real_deviation: float) -> str | None:
-    """Return what the last rows show: 'non-finite', 'discriminator won', 'generator collapsed' or None.
+    """Return what the last rows show, or None if all is well.
+
+    One of 'non-finite', 'discriminator won', 'generator collapsed' and 'classes lost'.
 
     Parameters
     ----------
@@ -36,4 +41,7 @@ def diagnose(rows: Sequence[Row], real_deviation: float) -> str | None:
         return "discriminator won"
     if all(row["image_deviation"] < DEVIATION * real_deviation for row in recent):
         return "generator collapsed"
+    entropies = [row.get("class_entropy") or 0.0 for row in rows]
+    if max(entropies[-PATIENCE:]) < ENTROPY * max(entropies):
+        return "classes lost"
     return None

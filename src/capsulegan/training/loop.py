@@ -20,6 +20,7 @@ from capsulegan.training.environment import environment, resolved
 from capsulegan.training.health import diagnose
 from capsulegan.training.interruption import Interrupted, interruption
 from capsulegan.training.log import Log, Meter, Row
+from capsulegan.training.memory import check_memory
 from capsulegan.training.run import DataFacts, Run, locked, read_description, write_description
 from capsulegan.training.trainee import Trainee, build_trainee
 
@@ -65,8 +66,9 @@ def train(
     name = Path(config.data).stem
     folder = Path(out) if out is not None else Path("runs") / f"{config.model}-{name}-s{config.seed}"
     data = load_data(config.data, "train", image_size=config.image_size, strict=config.strict)
+    facts = DataFacts(data.digest, data.images.shape[1], data.images.shape[3], data.classes)
+    check_memory(config, facts.shape)
     with locked(folder), interruption() as stop:
-        facts = DataFacts(data.digest, data.images.shape[1], data.images.shape[3], data.classes)
         begin(folder, config, facts, resume)
         run = Run(folder, config, facts)
         if not run.finished:

@@ -29,7 +29,6 @@ class AdversarialStep:
         "fake_probability",
         "discriminator_gradient_norm",
         "generator_gradient_norm",
-        "image_deviation",
     )
 
     generator: nn.Module
@@ -38,6 +37,8 @@ class AdversarialStep:
     generator_optimizer: Optimizer
     discriminator_optimizer: Optimizer
     backward: Callable[[Tensor], Any]
+    watch: Callable[[Tensor], dict[str, Tensor]]
+    """Returns scalars of its own of the generated images."""
 
     def __call__(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim)."""
@@ -65,7 +66,7 @@ class AdversarialStep:
         return {
             "generator_loss": loss.detach(),
             "generator_gradient_norm": norm,
-            "image_deviation": fake.detach().std(dim=0).mean(),
+            **self.watch(fake.detach()),
         }
 
 

@@ -28,6 +28,7 @@ from capsulegan.training.build import (
 from capsulegan.training.checkpoint import optimizer_state
 from capsulegan.training.classification import ClassificationStep
 from capsulegan.training.configuration import Config
+from capsulegan.training.diversity import Diversity
 from capsulegan.training.step import AdversarialStep
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
     discriminator = build_discriminator(config, shape).to(fabric.device)
     average = copy.deepcopy(generator).requires_grad_(False) if config.average_half_life else None
     drawn = generator if average is None else average
+    diversity = Diversity(batches.data, fabric.device)
     step = AdversarialStep(
         fabric.setup_module(generator),
         fabric.setup_module(discriminator),
@@ -83,6 +85,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         adam(generator, config.generator_learning_rate, config.beta1, config.beta2),
         adam(discriminator, config.discriminator_learning_rate, config.beta1, config.beta2),
         fabric.backward,
+        diversity,
     )
 
     def advance(number: int) -> dict[str, Tensor]:
@@ -109,7 +112,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
             "discriminator": step.discriminator_optimizer,
         },
         advance=advance,
-        scalars=AdversarialStep.SCALARS,
+        scalars=AdversarialStep.SCALARS + diversity.names,
         results={"generator": drawn, "discriminator": discriminator},
         draw=draw,
     )
