@@ -69,3 +69,13 @@ class Margin:
         lengths = logits.sigmoid().unsqueeze(1)  # (B, 1): one capsule
         targets = torch.full_like(lengths, target)
         return margin_loss(lengths, targets, self.m_plus, self.m_minus, self.down_weight)
+
+
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Return half the squared gradient of a discriminator on real images, averaged over the batch.
+
+    Source: R1 of Mescheder et al. (2018), Eq. 9. Logits (B,) of images (B, C, H, W) that require a gradient;
+    the result is a scalar that can be differentiated.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(dim=1).mean()

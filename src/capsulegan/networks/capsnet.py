@@ -32,7 +32,7 @@ class CapsNet(nn.Module):
         1 (grey) or 3 (RGB).
     classes : int
         Number K of classes, at least 2.
-    preset : {"small", "capsnet"}
+    preset : {"deep", "small", "capsnet"}
         The layers below the class capsules, as in `CapsuleDiscriminator`.
     iterations : int
         Routing iterations.
@@ -43,7 +43,7 @@ class CapsNet(nn.Module):
         image_size: int,
         channels: int = 1,
         classes: int = 10,
-        preset: str = "small",
+        preset: str = "deep",
         iterations: int = 3,
     ) -> None:
         super().__init__()

@@ -67,11 +67,14 @@ class CapsuleDiscriminator(nn.Module):
         Width and height in pixels: a multiple of 4 from 8 to 128.
     channels : int
         1 (grey) or 3 (RGB).
-    preset : {"small", "capsnet"}
+    preset : {"small", "capsnet", "deep"}
         `small`: 64 filters of 9x9, stride 2 (as many layers as bring the map to 16 pixels or fewer), then
         16 kinds of 8-D capsules by 5x5 filters of stride 2. `capsnet`: the network of Sabour et al., 256
-        filters of 9x9, then 32 kinds of 8-D capsules by 9x9 filters of stride 2. Both end in one 16-D
+        filters of 9x9, then 32 kinds of 8-D capsules by 9x9 filters of stride 2. `deep`: 32 filters of
+        5x5, twice 64 of 3x3, with batch norm, then the primary capsules of `small`. All end in one 16-D
         capsule.
+    batch_norm : bool
+        Batch norm after the convolutions below the primary capsules (`deep` always has it).
 
     Raises
     ------
@@ -79,10 +82,12 @@ class CapsuleDiscriminator(nn.Module):
         If the size or the number of channels cannot be taken, or the preset is unknown.
     """
 
-    def __init__(self, image_size: int, channels: int = 1, preset: str = "small") -> None:
+    def __init__(
+        self, image_size: int, channels: int = 1, preset: str = "small", *, batch_norm: bool = False
+    ) -> None:
         super().__init__()
         check_image_shape(image_size, channels)
-        self.trunk, self.primary = primary_capsules(image_size, channels, preset)
+        self.trunk, self.primary = primary_capsules(image_size, channels, preset, batch_norm)
         capsules = count_capsules(self.trunk, self.primary, image_size, channels)
         self.last = CapsuleLayer(capsules, self.primary.dim, 1, 16)
 

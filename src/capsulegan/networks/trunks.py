@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from capsulegan.capsules import PrimaryCapsules
 from capsulegan.errors import unknown_name
 
-PRESETS = ("small", "capsnet")
+PRESETS = ("small", "capsnet", "deep")
 
 
-def primary_capsules(image_size: int, channels: int, preset: str) -> tuple[nn.Sequential, PrimaryCapsules]:
+def primary_capsules(
+    image_size: int, channels: int, preset: str, batch_norm: bool = False
+) -> tuple[nn.Sequential, PrimaryCapsules]:
     """Return the convolutions of a preset and the primary capsules on top of them.
 
     Both are padded so that every pixel reaches a capsule: unpadded filters with stride 2 leave the last
-    row and column unseen, and a generator fills them with dirt.
+    row and column unseen, and a generator fills them with dirt. `deep` has batch norm whether asked or not;
+    nowhere is there any between the primary convolution and its squash, which would bring every capsule
+    to the same typical length.
     """
     if preset == "small":
-        return small_trunk(image_size, channels)
+        return small_trunk(image_size, channels, batch_norm)
     if preset == "capsnet":
-        return capsnet_trunk(image_size, channels)
+        return capsnet_trunk(image_size, channels, batch_norm)
+    if preset == "deep":
+        return deep_trunk(image_size, channels)
     raise unknown_name("preset", preset, PRESETS)
 
 
-def small_trunk(image_size: int, channels: int) -> tuple[nn.Sequential, PrimaryCapsules]:
+def small_trunk(image_size: int, channels: int, batch_norm: bool) -> tuple[nn.Sequential, PrimaryCapsules]:
     """Return 9x9 convolutions that halve the map to 16 pixels or fewer, and the primary capsules."""
-    layers: list[nn.Module] = [convolution(channels, 64, stride=1 if image_size <= 16 else 2), nn.ReLU()]
-    size = image_size if image_size <= 16 else image_size // 2
-    while size > 16:
-        layers += [convolution(64, 64, stride=2), nn.ReLU()]
-        size = (size + 1) // 2
+    layers, inputs = [], channels
+    for stride in strides(image_size):
+        layers += [convolution(inputs, 64, 9, stride, 4), *norm(64, batch_norm), nn.ReLU()]
+        inputs = 64
     return nn.Sequential(*layers), PrimaryCapsules(64, 16, 8, kernel_size=5, stride=2, padding=2)
 
 
-def capsnet_trunk(image_size: int, channels: int) -> tuple[nn.Sequential, PrimaryCapsules]:
+def deep_trunk(image_size: int, channels: int) -> tuple[nn.Sequential, PrimaryCapsules]:
+    """Return a 5x5 convolution, two or more of 3x3 with batch norm, and the primary capsules."""
+    first, *further = strides(image_size)
+    layers = [convolution(channels, 32, 5, first, 2), *norm(32), nn.ReLU()]
+    inputs = 32
+    for stride in [*further, 1, 1]:
+        layers += [convolution(inputs, 64, 3, stride, 1), *norm(64), nn.ReLU()]
+        inputs = 64
+    return nn.Sequential(*layers), PrimaryCapsules(64, 16, 8, kernel_size=5, stride=2, padding=2)
+
+
+def strides(image_size: int) -> list[int]:
+    """Return the strides of padded convolutions that bring a map to 16 pixels or fewer: one at least."""
+    steps = [1 if image_size <= 16 else 2]
+    while -(-image_size // math.prod(steps)) > 16:
+        steps.append(2)
+    return steps
+
+
+def capsnet_trunk(image_size: int, channels: int, batch_norm: bool) -> tuple[nn.Sequential, PrimaryCapsules]:
     """Return the 9x9 convolution and the primary capsules of Sabour et al. (2017), padded."""
     unpadded = image_size >= 20  # smaller images would have no map left for the 9x9 primary filters
-    layers = nn.Sequential(convolution(channels, 256, padding=0 if unpadded else 4), nn.ReLU())
-    return layers, PrimaryCapsules(256, 32, 8, kernel_size=9, stride=2, padding=1 if unpadded else 4)
+    layers = [convolution(channels, 256, 9, padding=0 if unpadded else 4), *norm(256, batch_norm), nn.ReLU()]
+    return nn.Sequential(*layers), PrimaryCapsules(
+        256, 32, 8, kernel_size=9, stride=2, padding=1 if unpadded else 4
+    )
 
 
-def convolution(in_channels: int, out_channels: int, stride: int = 1, padding: int = 4) -> nn.Conv2d:
-    """Return a 9x9 convolution for a ReLU after it, which keeps the mean square (He et al. 2015)."""
-    layer = nn.Conv2d(in_channels, out_channels, 9, stride, padding)
+def norm(channels: int, wanted: bool = True) -> list[nn.Module]:
+    """Return batch norm for a map of so many channels, or nothing."""
+    return [nn.BatchNorm2d(channels)] if wanted else []
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+) -> nn.Conv2d:
+    """Return a convolution for a ReLU after it, which keeps the mean square (He et al. 2015)."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from capsulegan.data import ImageData
@@ -56,6 +57,21 @@ class Batches:
             self._order = torch.randperm(len(self.data.images), generator=generator).numpy()
             self._epoch = epoch
         return self._order
+
+
+def shifted(images: Tensor, most: int, seed: int, step: int) -> Tensor:
+    """Move each image by up to `most` pixels either way, the new edge as dark as -1: (B, C, H, W).
+
+    The augmentation of Sabour et al. (2017), section 5, who move MNIST by up to 2 pixels.
+    """
+    if most == 0:
+        return images
+    size, generator = images.shape[-1], generator_for(seed, "shifts", step)
+    offsets = torch.randint(2 * most + 1, (2, len(images), 1), generator=generator)
+    rows, columns = offsets + torch.arange(size)  # (B, H), (B, W)
+    padded = F.pad(images, [most] * 4, value=-1.0).permute(0, 2, 3, 1)  # (B, H, W, C)
+    moved = padded[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2).contiguous()
 
 
 def scaled(images: np.ndarray) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from capsulegan.errors import unknown_name
 from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
@@ -63,11 +64,23 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
     kind = adversarial_model(config.model).discriminator
     with seeded(config.seed, "discriminator weights"):
         if kind is CapsuleDiscriminator:
-            return CapsuleDiscriminator(shape.size, shape.channels, config.preset)
-        return ConvDiscriminator(shape.size, shape.channels, config.width)
+            network: nn.Module = CapsuleDiscriminator(
+                shape.size, shape.channels, config.preset, batch_norm=config.batch_norm
+            )
+        else:
+            network = ConvDiscriminator(shape.size, shape.channels, config.width)
+        return spectrally_normalised(network) if config.spectral_norm else network
 
 
 def build_classifier(config: Config, shape: ImageShape) -> CapsNet:
     """Return the capsule classifier."""
     with seeded(config.seed, "classifier weights"):
         return CapsNet(shape.size, shape.channels, shape.classes, config.preset)
+
+
+def spectrally_normalised(network: nn.Module) -> nn.Module:
+    """Divide the weights of all convolutions by their largest singular value (Miyato et al. 2018)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            spectral_norm(module)
+    return network

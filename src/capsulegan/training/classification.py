@@ -14,6 +14,9 @@ from capsulegan.capsules import margin_loss
 from capsulegan.networks import CapsNet
 from capsulegan.training.step import update
 
+M_PLUS = 0.95
+"""Length that the true class is brought to; the others come below 1 - M_PLUS. Sabour et al. have 0.9, which
+leaves the lengths of ordinary digits about 0.9, so that nothing could be said to be recognised by it."""
 RECONSTRUCTION_WEIGHT = 0.0005
 """Of the squared error summed over an image's pixels, scaled to [0, 1] (Sabour et al., section 4.1)."""
 
@@ -33,7 +36,7 @@ class ClassificationStep:
         """Update the network; return scalars, detached: images (B, C, H, W), labels (B,)."""
         lengths, capsules = self.network(images)
         targets = F.one_hot(labels, self.capsnet.classes).to(lengths.dtype)
-        margin = margin_loss(lengths, targets)
+        margin = margin_loss(lengths, targets, M_PLUS, 1 - M_PLUS)
         difference = (self.capsnet.reconstruct(capsules, labels) - images) / 2  # of pixels in [0, 1]
         reconstruction = difference.square().flatten(1).sum(dim=1).mean()
         loss = margin + RECONSTRUCTION_WEIGHT * reconstruction

@@ -31,8 +31,15 @@ class TrainingSettings:
     """Length of the generator's latent vectors."""
     width: int = 64
     """Channels of the largest maps in the generator and in the convolutional discriminator."""
-    preset: Literal["small", "capsnet"] = "small"
-    """Size of the capsule network: few parameters, or as Sabour et al. (2017)."""
+    preset: Literal["auto", "small", "capsnet", "deep"] = "auto"
+    """Layers below the last capsules: one convolution and few parameters, as Sabour et al. (2017), or three
+    convolutions with batch norm. auto: deep for the classifier, small for a discriminator."""
+    batch_norm: bool = False
+    """Batch norm after the convolutions below the capsule discriminator's primary capsules."""
+    spectral_norm: bool = False
+    """Divide the weights of the discriminator's convolutions by their largest singular value."""
+    r1_weight: float = 0.0
+    """Weight of half the squared gradient of the discriminator on real images, taken every 16 steps."""
     generator_learning_rate: float = 2e-4
     """Adam's step size for the generator."""
     discriminator_learning_rate: float = 2e-4
@@ -43,6 +50,8 @@ class TrainingSettings:
     """Adam's decay of the gradient's mean in adversarial training; the classifier takes 0.9."""
     beta2: float = 0.999
     """Adam's decay of the gradient's mean square."""
+    learning_rate_half_life: int = 0
+    """Images after which all step sizes are halved; 0 keeps them as they are."""
     average_half_life: int = 0
     """Half-life, in images, of a moving average of the generator's weights; 0 keeps none."""
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -137,7 +146,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "classifier_learning_rate": (1e-12, 10.0),
     "beta1": (0.0, 0.999999),
     "beta2": (0.0, 0.999999),
+    "learning_rate_half_life": (0, 10**12),
     "average_half_life": (0, 10**12),
+    "r1_weight": (0.0, 10**6),
     "threads": (0, 4096),
     "log_images": (1, 10**12),
     "sample_images": (1, 10**12),
@@ -145,7 +156,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 CHOICES = {
     "model": ("gan", "capsulegan", "gan-margin", "capsulegan-bce", "capsnet"),
-    "preset": ("small", "capsnet"),
+    "preset": ("auto", "small", "capsnet", "deep"),
     "precision": ("auto", "32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
     "on_collapse": ("continue", "stop"),

@@ -52,7 +52,12 @@ def resolved(config: Config) -> Config:
         precision = "bf16" if computes_in_bf16(device) else "32"
     threads = config.threads or len(os.sched_getaffinity(0))
     images = config.images or default_images(config.data)
-    return dataclasses.replace(config, images=images, device=device, precision=precision, threads=threads)
+    preset = config.preset
+    if preset == "auto":
+        preset = "deep" if config.model == "capsnet" else "small"
+    return dataclasses.replace(
+        config, images=images, preset=preset, device=device, precision=precision, threads=threads
+    )
 
 
 def environment() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from capsulegan.objectives import Objective
+from capsulegan.objectives import Objective, r1_penalty
 
 
 @dataclass
@@ -40,15 +40,18 @@ class AdversarialStep:
     watch: Callable[[Tensor], dict[str, Tensor]]
     """Returns scalars of its own of the generated images."""
 
-    def __call__(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
+    def __call__(self, real: Tensor, latents: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
         """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim)."""
         fake = self.generator(latents)
-        return {**self.update_discriminator(real, fake.detach()), **self.update_generator(fake)}
+        return {**self.update_discriminator(real, fake.detach(), r1_weight), **self.update_generator(fake)}
 
-    def update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def update_discriminator(self, real: Tensor, fake: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
         """Make the discriminator tell these real and generated images apart a little better."""
+        real = real.requires_grad_(r1_weight > 0)
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = self.objective.discriminator_loss(real_logits, fake_logits)
+        if r1_weight:
+            loss = loss + r1_weight * r1_penalty(real_logits, real)
         norm = update(self.discriminator, self.discriminator_optimizer, loss, self.backward)
         return {
             "discriminator_loss": loss.detach(),

@@ -16,7 +16,7 @@ from capsulegan.data import ImageData
 from capsulegan.errors import UserError
 from capsulegan.randomness import latents_for
 from capsulegan.training.average import update_average
-from capsulegan.training.batches import Batches, unscaled
+from capsulegan.training.batches import Batches, shifted, unscaled
 from capsulegan.training.build import (
     CLASSIFIERS,
     ImageShape,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 GRID_IMAGES = 64
+R1_EVERY = 16
+"""Steps from one gradient penalty to the next, which counts as many times (Karras et al. 2020)."""
 
 
 @dataclass
@@ -91,7 +93,10 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
     def advance(number: int) -> dict[str, Tensor]:
         real = batches.images(number).to(fabric.device)
         latents = latents_for(config.seed, "training latents", number, config.batch_size, config.latent_dim)
-        scalars = step(real, latents.to(fabric.device))
+        scheduled(step.generator_optimizer, config.generator_learning_rate, number, config)
+        scheduled(step.discriminator_optimizer, config.discriminator_learning_rate, number, config)
+        r1_weight = R1_EVERY * config.r1_weight if number % R1_EVERY == 0 else 0.0
+        scalars = step(real, latents.to(fabric.device), r1_weight)
         if average is not None:
             update_average(average, generator, config.batch_size, config.average_half_life)
         return scalars
@@ -129,7 +134,9 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
     step = ClassificationStep(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
 
     def advance(number: int) -> dict[str, Tensor]:
-        return step(batches.images(number).to(fabric.device), batches.labels(number).to(fabric.device))
+        scheduled(optimizer, config.classifier_learning_rate, number, config)
+        images = shifted(batches.images(number), shape.size // 14, config.seed, number)
+        return step(images.to(fabric.device), batches.labels(number).to(fabric.device))
 
     return Trainee(
         networks={"classifier": classifier},
@@ -138,6 +145,14 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
         scalars=ClassificationStep.SCALARS,
         results={"classifier": classifier},
     )
+
+
+def scheduled(optimizer: Optimizer, learning_rate: float, number: int, config: Config) -> None:
+    """Set the step size that the configuration has for this step."""
+    if config.learning_rate_half_life:
+        learning_rate *= 0.5 ** (number * config.batch_size / config.learning_rate_half_life)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
 
 
 def adam(network: nn.Module, learning_rate: float, beta1: float, beta2: float) -> Adam:
