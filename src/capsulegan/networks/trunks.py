@@ -87,4 +87,6 @@ def convolution(
 @torch.no_grad()
 def count_capsules(trunk: nn.Module, primary: PrimaryCapsules, image_size: int, channels: int) -> int:
     """Return how many primary capsules there are for an image of this size."""
-    return int(primary(trunk(torch.zeros(1, channels, image_size, image_size))).shape[1])
+    below = trunk.eval()(torch.zeros(1, channels, image_size, image_size))  # no batch for the norms to count
+    trunk.train()
+    return int(primary(below).shape[1])
