@@ -169,7 +169,7 @@ def test_sizes_and_channels_that_no_network_takes_are_refused_in_one_line(kind, 
 @pytest.mark.parametrize("kind", [CapsuleDiscriminator, CapsNet])
 def test_an_unknown_preset_is_refused_with_the_known_ones(kind):
     with pytest.raises(
-        ValueError, match=r"unknown preset 'smal'.*did you mean 'small'\?.*small, capsnet"
+        ValueError, match=r"unknown preset 'smal'.*did you mean 'small'\?.*small, capsnet, deep"
     ) as caught:
         kind(8, preset="smal")
     assert "\n" not in str(caught.value)
@@ -178,7 +178,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(kind):
 # ---- the capsule discriminator
 
 
-@pytest.mark.parametrize("preset", ["small", "capsnet"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_the_sigmoid_of_the_logit_is_the_length_of_the_last_capsule(preset):
     discriminator = CapsuleDiscriminator(8, preset=preset)
     batch = images(6, 8)

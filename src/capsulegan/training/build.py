@@ -65,7 +65,7 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
     with seeded(config.seed, "discriminator weights"):
         if kind is CapsuleDiscriminator:
             network: nn.Module = CapsuleDiscriminator(
-                shape.size, shape.channels, config.preset, batch_norm=config.batch_norm
+                shape.size, shape.channels, config.capsule_preset, batch_norm=config.batch_norm
             )
         else:
             network = ConvDiscriminator(shape.size, shape.channels, config.width)
@@ -75,7 +75,7 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
 def build_classifier(config: Config, shape: ImageShape) -> CapsNet:
     """Return the capsule classifier."""
     with seeded(config.seed, "classifier weights"):
-        return CapsNet(shape.size, shape.channels, shape.classes, config.preset)
+        return CapsNet(shape.size, shape.channels, shape.classes, config.capsule_preset)
 
 
 def spectrally_normalised(network: nn.Module) -> nn.Module:

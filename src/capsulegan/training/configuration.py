@@ -96,6 +96,13 @@ class Config(TrainingSettings):
     seed: int = 0
     """Everything random is a function of this, of its purpose, and of the step."""
 
+    @property
+    def capsule_preset(self) -> Literal["small", "capsnet", "deep"]:
+        """The preset, where it was left to the model."""
+        if self.preset == "auto":
+            return "deep" if self.model == "capsnet" else "small"
+        return self.preset
+
     @classmethod
     def from_json(cls, document: Any, source: str) -> Config:
         """Return the configuration in a JSON document that `source` names in errors.

@@ -52,11 +52,13 @@ def resolved(config: Config) -> Config:
         precision = "bf16" if computes_in_bf16(device) else "32"
     threads = config.threads or len(os.sched_getaffinity(0))
     images = config.images or default_images(config.data)
-    preset = config.preset
-    if preset == "auto":
-        preset = "deep" if config.model == "capsnet" else "small"
     return dataclasses.replace(
-        config, images=images, preset=preset, device=device, precision=precision, threads=threads
+        config,
+        images=images,
+        preset=config.capsule_preset,
+        device=device,
+        precision=precision,
+        threads=threads,
     )
 
 

@@ -13,6 +13,7 @@ from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
 from capsulegan.pictures import write_grid
 from capsulegan.tensors import copy_into, write_tensors
+from capsulegan.training.allocator import keep_freed_memory
 from capsulegan.training.batches import scaled
 from capsulegan.training.checkpoint import load_checkpoint, save_checkpoint
 from capsulegan.training.configuration import Config
@@ -109,7 +110,8 @@ def begin(folder: Path, config: Config, facts: DataFacts, resume: bool) -> None:
         raise UserError(
             f"{folder} has checkpoints and no config.json to tell whose; restore it or choose another --out"
         )
-    write_description(folder, config, facts, environment())
+    allocator = keep_freed_memory() if config.device == "cpu" else "default"
+    write_description(folder, config, facts, {**environment(), "allocator": allocator})
 
 
 def fit(
