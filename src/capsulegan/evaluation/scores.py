@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
+from capsulegan.evaluation.manifold import NEIGHBOURS, manifold
 from capsulegan.evaluation.rows import ResultRow, result_row
+from capsulegan.evaluation.settings import FEWEST_SAMPLES
 from capsulegan.files import sha256, write_json
 from capsulegan.networks import CapsNet
 from capsulegan.randomness import seeded
@@ -150,6 +152,11 @@ def judge_images(images: np.ndarray, judge: Run, reference: Opinion, name: str, 
             },
         ),
     ]
+    shape = manifold(reference.features, said.features)
+    estimator = f"balls to the {NEIGHBOURS}th nearest neighbour"
+    scores += [
+        (figure, value, {**against, "estimator": estimator}) for figure, value in shape._asdict().items()
+    ]
     seconds = time.monotonic() - started
     digest = judge.data.digest
     return [
@@ -166,8 +173,8 @@ def evaluate_run(run: Run, judge: Run, samples: int, seed: int = 0) -> list[Resu
     UserError
         If the judge is no classifier of the run's data.
     """
-    if samples < 2:
-        raise UserError(f"samples must be at least 2, got {samples}")
+    if samples < FEWEST_SAMPLES:
+        raise UserError(f"samples must be at least {FEWEST_SAMPLES}, got {samples}")
     train = load_data(run.config.data, "train", image_size=run.data.image_size)
     reference = reference_opinion(judge, train, samples)
     rows = judge_images(run.sample(samples, seed), judge, reference, run.config.model, seed)

@@ -11,6 +11,9 @@ from capsulegan.errors import UserError
 REACH = 50
 """Neighbours that are found for every point: the most that a kernel may use."""
 
+FEWEST_SAMPLES = 6
+"""Generated images that scores need: more than the neighbours that precision and recall look at."""
+
 
 @dataclass(frozen=True)
 class SpreadingSettings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capsulegan.errors import UserError, unknown_name
-from capsulegan.evaluation.settings import SpreadingSettings
+from capsulegan.evaluation.settings import FEWEST_SAMPLES, SpreadingSettings
 from capsulegan.training.configuration import CHOICES, Config, TrainingSettings, default_images
 
 JUDGE = "capsnet"
@@ -63,8 +63,8 @@ class StudyConfig(TrainingSettings):
         for field in ("judge_images", "unlabelled", "workers"):
             if getattr(self, field) < 0:
                 raise UserError(f"{field} must be 0 or more, got {getattr(self, field)}")
-        if self.samples < 2:
-            raise UserError(f"samples must be at least 2, got {self.samples}")
+        if self.samples < FEWEST_SAMPLES:
+            raise UserError(f"samples must be at least {FEWEST_SAMPLES}, got {self.samples}")
         for field, most in MOST.items():
             if getattr(self, field) > most:
                 raise UserError(f"{field} must be at most {most}, got {getattr(self, field)}")

@@ -1,0 +1,161 @@
+"""Tries training recipes on MNIST and scores what each generator draws, never looking at the test set.
+
+    python benchmarks/recipes.py --judge RUN [--out results/recipes.json] [--images 200000] [--seed 0]
+                                 [--models gan capsulegan] [--trials plain r1 ...]
+
+Every model gets every trial, with the same images of training. A network sees the first 50,000 training
+images; the other 10,000 are the validation images: the kernel distance on the judge's features is to them,
+and label spreading (20,000 generated images unlabelled, 100 and 1,000 of the first 50,000 labelled) is
+scored on 2,000 of them. Each is scored twice: the generator as it is, and the moving average of its weights
+over a half-life of 20,000 images. Trials that stand in `--out` already are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from capsulegan import load
+from capsulegan.data import ImageData, load_data
+from capsulegan.data.images import make_image_data
+from capsulegan.evaluation.label_spreading import Spreader
+from capsulegan.evaluation.manifold import manifold
+from capsulegan.evaluation.scores import (
+    CONFIDENCE,
+    Opinion,
+    class_entropy,
+    class_shares,
+    frechet_distance,
+    kernel_distance,
+    opinion,
+)
+from capsulegan.evaluation.settings import SpreadingSettings
+from capsulegan.files import write_json
+from capsulegan.networks import CapsNet, Generator
+from capsulegan.randomness import latents_for
+from capsulegan.training.allocator import keep_freed_memory
+from capsulegan.training.batches import unscaled
+from capsulegan.training.build import ImageShape
+from capsulegan.training.configuration import Config
+from capsulegan.training.environment import environment, resolved
+from capsulegan.training.trainee import build_trainee
+
+TRIALS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "discriminator 4e-4": {"discriminator_learning_rate": 4e-4},
+    "discriminator 1e-4": {"discriminator_learning_rate": 1e-4},
+    "both 4e-4": {"discriminator_learning_rate": 4e-4, "generator_learning_rate": 4e-4},
+    "beta1 0": {"beta1": 0.0},
+    "r1 0.01": {"r1_weight": 0.01},
+    "r1 0.1": {"r1_weight": 0.1},
+    "r1 1": {"r1_weight": 1.0},
+    "spectral norm": {"spectral_norm": True},
+    "spectral norm, 4e-4": {"spectral_norm": True, "discriminator_learning_rate": 4e-4},
+    "batch norm": {"batch_norm": True},
+    "deep": {"preset": "deep"},
+    "decay": {"learning_rate_half_life": 75_000},
+    "batch 32": {"batch_size": 32},
+}
+CAPSULES_ALONE = ("batch norm", "deep")
+HALF_LIFE = 20_000
+VALIDATION = 10_000
+QUERIES, UNLABELLED, LABELS = 2_000, 20_000, (100, 1_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
+    parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", nargs="+", default=["gan", "capsulegan"])
+    parser.add_argument("--trials", nargs="+", default=list(TRIALS), choices=list(TRIALS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    whole = load_data("mnist", "train")
+    assert whole.labels is not None
+    cut = len(whole.images) - VALIDATION
+    train = make_image_data("mnist", whole.images[:cut], whole.labels[:cut], whole.classes)
+    judge = load(arguments.judge).classifier
+    reference = opinion(judge, whole.images[cut:])
+    for trial in arguments.trials:
+        for model in arguments.models:
+            if trial in CAPSULES_ALONE and not model.startswith("capsulegan"):
+                continue
+            name = f"{model}, {trial}, seed {arguments.seed}, {arguments.images} images"
+            record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+            if name in record:
+                continue
+            settings = {"average_half_life": HALF_LIFE, "threads": 1, **TRIALS[trial]}
+            config = resolved(
+                Config(model, "mnist", arguments.seed, images=arguments.images, **settings)  # type: ignore[arg-type]
+            )
+            began = time.monotonic()
+            generators = trained(config, train)
+            seconds = round(time.monotonic() - began)
+            scores = {
+                kind: scored(each, config, judge, reference, whole) for kind, each in generators.items()
+            }
+            row = {"settings": TRIALS[trial], "seconds": seconds, "date": date.today().isoformat(), **scores}
+            print(name, json.dumps(row), flush=True)
+            record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+            record["environment"] = environment()
+            write_json(arguments.out, {**record, name: row})
+
+
+def trained(config: Config, train: ImageData) -> dict[str, Generator]:
+    """Train a recipe; return its generator as it is, and averaged, in evaluation mode."""
+    precision: Any = "bf16-mixed" if config.precision == "bf16" else "32-true"
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    trainee = build_trainee(config, train, ImageShape(28, 1, 10), fabric)
+    for step in range(-(-config.images // config.batch_size)):
+        trainee.advance(step)
+    found = {"as it is": trainee.networks["generator"], "averaged": trainee.networks["average"]}
+    return {kind: network.eval() for kind, network in found.items()}  # type: ignore[misc]
+
+
+@torch.no_grad()
+def scored(
+    generator: Generator, config: Config, judge: CapsNet, reference: Opinion, whole: ImageData
+) -> dict[str, float]:
+    """Score a generator against the validation images."""
+    blocks = UNLABELLED // 1000
+    images = torch.cat(
+        [generator(latents_for(0, "sample", block, 1000, config.latent_dim)) for block in range(blocks)]
+    )
+    pixels = unscaled(images)
+    said = opinion(judge, pixels[:VALIDATION])
+    shape = manifold(reference.features, said.features)
+    cut = len(whole.images) - VALIDATION
+    assert whole.labels is not None
+    spreader = Spreader(pixels, whole.images[cut : cut + QUERIES])
+    order = torch.randperm(cut, generator=torch.Generator().manual_seed(config.seed)).numpy()
+    scores = {
+        "kernel_distance": kernel_distance(reference.features, said.features, 0)[0],
+        "frechet_distance": frechet_distance(reference.features, said.features),
+        "recognised": float((said.lengths.max(dim=1).values >= CONFIDENCE).double().mean()),
+        "class_entropy": class_entropy(class_shares(said.classes, 10)),
+        **shape._asdict(),
+    }
+    for count in LABELS:
+        chosen = order[:count]
+        error = spreader.error(
+            whole.images[chosen],
+            whole.labels[chosen],
+            whole.labels[cut : cut + QUERIES],
+            SpreadingSettings(),
+        )
+        scores[f"label spreading, n={count}"] = error.error.value
+    return {figure: round(value, 6) for figure, value in scores.items()}
+
+
+if __name__ == "__main__":
+    main()
