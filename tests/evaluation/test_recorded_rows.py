@@ -122,7 +122,7 @@ def test_a_runs_scores_are_written_beside_it(judge, tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == rows
     assert {facts(row)[2:5] for row in rows} == {("gan", 3, 50)}
     assert rows[2]["settings"]["reference_images"] == 50
-    with pytest.raises(UserError, match="samples must be at least 2, got 1"):
+    with pytest.raises(UserError, match="samples must be at least 6, got 1"):
         evaluate_run(run, judge, 1)
     assert evaluate_run(run, judge, 2)[0]["n"] == 2
     assert asked[-1] == (2, 0)

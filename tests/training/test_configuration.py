@@ -82,7 +82,7 @@ def test_a_study_gives_its_settings_to_every_run():
         ({"models": ()}, "models must be one or more"),
         ({"models": ("capsnet",)}, "unknown model 'capsnet'"),
         ({"seeds": (-1,)}, "seed must be between"),
-        ({"samples": 1}, "samples must be at least 2"),
+        ({"samples": 1}, "samples must be at least 6"),
         ({"kernel": "linear"}, "kernel must be knn or rbf"),
         ({"alpha": 1.0}, "alpha must be between 0 and 1"),
         ({"gamma": float("nan")}, "gamma must be above 0"),

@@ -79,7 +79,7 @@ def describe(folder: Path, config: StudyConfig, command: str) -> None:
         changed = [
             f"{name}: {earlier.get(name)!r} -> {value!r}"
             for name, value in document.items()
-            if name not in GROWING
+            if name not in GROWING | (document.keys() - earlier.keys())  # settings of a later version
             and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
         ]
         if changed:
