@@ -201,7 +201,7 @@ class Evaluate(Command):
     run: Positional[str]
     """A run folder, or a hub id."""
     judge: str | None = None
-    """A capsnet run on the same data; the one beside the run, as in a study, if not given."""
+    """A capsnet run on the same data; if not given, the one of this package, or one beside the run."""
     samples: int = 10_000
     """Images to draw."""
     seed: int = 0
@@ -209,15 +209,14 @@ class Evaluate(Command):
 
     def __call__(self) -> None:
         from capsulegan.evaluation.scores import evaluate_run
-        from capsulegan.published import load
+        from capsulegan.files import write_json
+        from capsulegan.published import WEIGHTS, judge_of, load
 
         run = load(self.run)
-        beside = sorted(map(str, run.folder.resolve().parent.glob("capsnet-*")))
-        judges = [self.judge] if self.judge else beside
-        if not judges:
-            train = f"capsulegan train capsnet --data {run.config.data}"
-            raise UserError(f"no judge beside {self.run}; `{train}` trains one for --judge")
-        rows = evaluate_run(run, load(judges[0]), self.samples, self.seed)
+        judge = load(self.judge) if self.judge else judge_of(run)
+        rows = evaluate_run(run, judge, self.samples, self.seed)
+        if run.folder.parent != WEIGHTS:
+            write_json(run.folder / "metrics.json", rows)
         console.print_rows("Scores on the judge's features", rows, ("features",), self.json)
 
 

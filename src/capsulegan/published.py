@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 from capsulegan.errors import UserError
+from capsulegan.training.build import CLASSIFIERS
 from capsulegan.training.run import Run, read_description
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""Runs that come with the package, by name, each with its model card."""
 RUN_FILES = ("config.json", "environment.json", "*.safetensors")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -18,8 +21,9 @@ def load(path_or_name: str | Path) -> Run:
     Parameters
     ----------
     path_or_name : path or str
-        A run folder; or the id of a model on the Hugging Face hub, 'owner/name', that holds a run
-        folder's files. What is in the hub's cache is not fetched again.
+        A run folder; or the name of a run that comes with the package, such as 'capsulegan-mnist'; or the
+        id of a model on the Hugging Face hub, 'owner/name', that holds a run folder's files. What is in the
+        hub's cache is not fetched again.
 
     Raises
     ------
@@ -32,15 +36,49 @@ def load(path_or_name: str | Path) -> Run:
     except OSError:  # a name that is too long for any file
         is_folder = False
     if not is_folder:
-        folder = from_hub(str(path_or_name))
+        name = str(path_or_name)
+        folder = WEIGHTS / name if name in published_names() else from_hub(name)
     config, data = read_description(folder)
     return Run(folder, config, data)
+
+
+def published_names() -> list[str]:
+    """Return the names of the runs that come with the package."""
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+
+
+def published_judge(data_digest: str) -> Run | None:
+    """Return the classifier that comes with the package for these training images, if there is one."""
+    for name in published_names():
+        run = load(name)
+        if run.config.model in CLASSIFIERS and run.data.digest == data_digest:
+            return run
+    return None
+
+
+def judge_of(run: Run) -> Run:
+    """Return the classifier that judges a run's images: that of the package, or one in a folder beside it.
+
+    Raises
+    ------
+    UserError
+        If there is neither.
+    """
+    if judge := published_judge(run.data.digest):
+        return judge
+    for beside in sorted(run.folder.resolve().parent.glob("capsnet-*")):
+        return load(beside)
+    train = f"capsulegan train capsnet --data {run.config.data}"
+    raise UserError(f"no judge beside {run.folder}; `{train}` trains one for --judge")
 
 
 def from_hub(name: str) -> Path:
     """Return the folder that a hub model was fetched to: safetensors and JSON, no code."""
     if not HUB_ID.fullmatch(name):
-        raise UserError(f"there is no run folder {name}; expected a folder, or a hub id like owner/name")
+        raise UserError(
+            f"there is no run folder {name}; expected a folder, a hub id like owner/name, or one of "
+            f"{', '.join(published_names())}"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -126,7 +126,10 @@ def test_the_real_images_themselves_are_at_no_distance(judge, data):
     reference = reference_opinion(judge, data, 30)
     rows = judge_images(PIXELS, judge, reference, "real", seed=4)
     values = {row["figure"]: row["value"] for row in rows}
-    assert set(values) == {"class_entropy", "recognised_share", "frechet_distance", "kernel_distance"}
+    shape = {"precision", "recall", "density", "coverage"}
+    distances = {"frechet_distance", "kernel_distance"}
+    assert set(values) == {"class_entropy", "recognised_share"} | distances | shape
+    assert values["precision"] == values["recall"] == values["coverage"] == 1
     assert values["frechet_distance"] == pytest.approx(0, abs=1e-5)
     confident = (reference.lengths.amax(dim=1) >= 0.9).double().mean()
     assert values["recognised_share"] == pytest.approx(float(confident), abs=1e-12)

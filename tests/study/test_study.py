@@ -46,7 +46,7 @@ def study(tmp_path_factory):
 
 def test_the_plan_names_every_part_once():
     config = tiny(models=("gan", "capsulegan", "gan-margin"), seeds=(0, 1))
-    cells, stages = training_cells(config, labelled=True), evaluation_stages(config, labelled=True)
+    cells, stages = training_cells(config, judge_too=True), evaluation_stages(config, labelled=True)
     assert cells[0] == Cell("capsnet", 0)
     assert len(cells) == 1 + 3 * 2
     assert len({stage.name for stage in stages}) == len(stages)
@@ -58,7 +58,7 @@ def test_the_plan_names_every_part_once():
 
 def test_without_labels_there_are_battles_alone():
     config = tiny()
-    assert training_cells(config, labelled=False) == [Cell("gan", 0), Cell("capsulegan", 0)]
+    assert training_cells(config, judge_too=False) == [Cell("gan", 0), Cell("capsulegan", 0)]
     assert [stage.kind for stage in evaluation_stages(config, labelled=False)] == ["battle"]
 
 

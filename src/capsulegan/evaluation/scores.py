@@ -16,7 +16,7 @@ from capsulegan.errors import UserError
 from capsulegan.evaluation.manifold import NEIGHBOURS, manifold
 from capsulegan.evaluation.rows import ResultRow, result_row
 from capsulegan.evaluation.settings import FEWEST_SAMPLES
-from capsulegan.files import sha256, write_json
+from capsulegan.files import sha256
 from capsulegan.networks import CapsNet
 from capsulegan.randomness import seeded
 from capsulegan.training.batches import scaled
@@ -166,7 +166,7 @@ def judge_images(images: np.ndarray, judge: Run, reference: Opinion, name: str, 
 
 
 def evaluate_run(run: Run, judge: Run, samples: int, seed: int = 0) -> list[ResultRow]:
-    """Score a run's images by a judge, write the rows to the run's `metrics.json`, and return them.
+    """Score a run's images by a judge and return the rows.
 
     Raises
     ------
@@ -177,9 +177,7 @@ def evaluate_run(run: Run, judge: Run, samples: int, seed: int = 0) -> list[Resu
         raise UserError(f"samples must be at least {FEWEST_SAMPLES}, got {samples}")
     train = load_data(run.config.data, "train", image_size=run.data.image_size)
     reference = reference_opinion(judge, train, samples)
-    rows = judge_images(run.sample(samples, seed), judge, reference, run.config.model, seed)
-    write_json(run.folder / "metrics.json", rows)
-    return rows
+    return judge_images(run.sample(samples, seed), judge, reference, run.config.model, seed)
 
 
 def judge_error(judge: Run, test: ImageData) -> ResultRow:

@@ -25,7 +25,8 @@ class StudyConfig(TrainingSettings):
     seeds: tuple[int, ...] = (0,)
     """One run of every model for each."""
     judge_images: int = 0
-    """Training images for the classifier that judges samples; 0: as `images`, but 300,000 at most."""
+    """Training images for a classifier that judges samples. 0: the judge that comes with the package for
+    this data, or where there is none, one trained on as many images as `images`, but 300,000 at most."""
     samples: int = 10_000
     """Images that each generator draws for battles and scores."""
     unlabelled: int = 0
@@ -86,7 +87,6 @@ class StudyConfig(TrainingSettings):
         return dataclasses.replace(
             self,
             images=images,
-            judge_images=self.judge_images or min(images, 64_000 if digits else 300_000),
             unlabelled=self.unlabelled or (5_000 if digits else 50_000),
         )
 
@@ -94,7 +94,8 @@ class StudyConfig(TrainingSettings):
         """Return the configuration of one run."""
         settings = self.training_settings()
         if model == JUDGE:
-            settings["images"] = self.filled_in().judge_images
+            most = 64_000 if self.data == "digits" else 300_000
+            settings["images"] = self.judge_images or min(self.filled_in().images, most)
         return Config(model, self.data, seed, **settings)
 
     def to_json(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from capsulegan.evaluation.classification import (
 from capsulegan.evaluation.rows import ResultRow
 from capsulegan.evaluation.scores import Opinion, judge_error, judge_images, reference_opinion
 from capsulegan.files import read_json, write_json
-from capsulegan.published import load
+from capsulegan.published import load, published_judge
 from capsulegan.study.collect import collect
 from capsulegan.study.configuration import JUDGE, StudyConfig
 from capsulegan.study.plan import Cell, Stage, evaluation_stages, training_cells
@@ -59,7 +59,8 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
     labelled = len(bench.train.classes) > 1
     if labelled and config.labels:
         bench.exam(config.seeds[0])  # numbers of labels that the data has not are told of before training
-    cells, stages = training_cells(config, labelled), evaluation_stages(config, labelled)
+    cells = training_cells(config, judge_too=labelled and bench.published_judge is None)
+    stages = evaluation_stages(config, labelled)
     with locked(folder), interruption() as stop:
         describe(folder, config, command)
         failures = train_cells(cells, config, folder, progress, stop)
@@ -113,12 +114,17 @@ class Bench:
     @cached_property
     def reference(self) -> Opinion:
         """The judge's opinion of training images."""
-        return reference_opinion(self.run(self.judge), self.train, self.config.samples)
+        return reference_opinion(self.judge, self.train, self.config.samples)
 
-    @property
-    def judge(self) -> Cell:
-        """The run whose features the scores are on."""
-        return Cell(JUDGE, self.config.seeds[0])
+    @cached_property
+    def published_judge(self) -> Run | None:
+        """The judge that comes with the package for this data, unless another was asked for."""
+        return None if self.config.judge_images else published_judge(self.train.digest)
+
+    @cached_property
+    def judge(self) -> Run:
+        """The classifier whose features the scores are on."""
+        return self.published_judge or self.run(Cell(JUDGE, self.config.seeds[0]))
 
     def run(self, cell: Cell) -> Run:
         """Return a run of the study."""
@@ -148,17 +154,16 @@ def controls(stage: Stage, bench: Bench) -> list[ResultRow]:
 
 def score(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Let the judge score a run's images."""
-    judge, run = (bench.run(cell) for cell in stage.cells)
+    run = bench.run(stage.cells[0])
     images = run.sample(bench.config.samples, stage.seed)
-    return judge_images(images, judge, bench.reference, run.config.model, stage.seed)
+    return judge_images(images, bench.judge, bench.reference, run.config.model, stage.seed)
 
 
 def score_real(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Let the judge score real test images, and score the judge."""
-    judge = bench.run(stage.cells[0])
     images = bench.test.images[: bench.config.samples]
-    rows = judge_images(images, judge, bench.reference, "real", stage.seed)
-    return [*rows, judge_error(judge, bench.test)]
+    rows = judge_images(images, bench.judge, bench.reference, "real", stage.seed)
+    return [*rows, judge_error(bench.judge, bench.test)]
 
 
 KINDS: dict[str, Callable[[Stage, Bench], list[ResultRow]]] = {

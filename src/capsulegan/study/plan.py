@@ -39,9 +39,9 @@ class Stage:
         return study / "stages" / f"{self.name}.json"
 
 
-def training_cells(config: StudyConfig, labelled: bool) -> list[Cell]:
-    """Return the runs to train: every model with every seed, and the judge where there are labels."""
-    judge = [Cell(JUDGE, config.seeds[0])] if labelled else []
+def training_cells(config: StudyConfig, judge_too: bool) -> list[Cell]:
+    """Return the runs to train: every model with every seed, and perhaps the judge."""
+    judge = [Cell(JUDGE, config.seeds[0])] if judge_too else []
     return judge + [Cell(model, seed) for seed in config.seeds for model in config.models]
 
 
@@ -56,13 +56,12 @@ def evaluation_stages(config: StudyConfig, labelled: bool) -> list[Stage]:
         ]
     if not labelled:
         return stages
-    judge = Cell(JUDGE, config.seeds[0])
-    stages.append(Stage("evaluate-real", "real", (judge,), config.seeds[0]))
+    stages.append(Stage("evaluate-real", "real", (), config.seeds[0]))
     for seed in config.seeds:
         stages.append(Stage(f"controls-s{seed}", "controls", (), seed))
         for model in config.models:
             cell = Cell(model, seed)
-            stages.append(Stage(f"evaluate-{cell.name}", "evaluate", (judge, cell), seed))
+            stages.append(Stage(f"evaluate-{cell.name}", "evaluate", (cell,), seed))
             stages.append(Stage(f"classify-{cell.name}", "classify", (cell,), seed))
     return stages
 

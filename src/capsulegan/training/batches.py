@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -72,6 +74,20 @@ def shifted(images: Tensor, most: int, seed: int, step: int) -> Tensor:
     padded = F.pad(images, [most] * 4, value=-1.0).permute(0, 2, 3, 1)  # (B, H, W, C)
     moved = padded[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2).contiguous()
+
+
+def turned(images: Tensor, seed: int, step: int, degrees: float = 10.0, scale: float = 0.1) -> Tensor:
+    """Turn each image by up to `degrees` either way and make it up to `scale` larger or smaller.
+
+    (B, C, H, W) in [-1, 1]; bilinear, the new edge as dark as -1.
+    """
+    count, generator = len(images), generator_for(seed, "turns", step)
+    angle, factor = (torch.rand(2, count, generator=generator) * 2 - 1).unbind()
+    angle, factor = angle * math.radians(degrees), 1 + factor * scale
+    cosine, sine, zero = factor * angle.cos(), factor * angle.sin(), torch.zeros(count)
+    matrices = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(count, 2, 3)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    return F.grid_sample(images + 1, grid, align_corners=False) - 1
 
 
 def scaled(images: np.ndarray) -> Tensor:

@@ -14,7 +14,7 @@ from capsulegan.capsules import margin_loss
 from capsulegan.networks import CapsNet
 from capsulegan.training.step import update
 
-M_PLUS = 0.95
+M_PLUS = 0.97
 """Length that the true class is brought to; the others come below 1 - M_PLUS. Sabour et al. have 0.9, which
 leaves the lengths of ordinary digits about 0.9, so that nothing could be said to be recognised by it."""
 RECONSTRUCTION_WEIGHT = 0.0005

@@ -16,7 +16,7 @@ from capsulegan.data import ImageData
 from capsulegan.errors import UserError
 from capsulegan.randomness import latents_for
 from capsulegan.training.average import update_average
-from capsulegan.training.batches import Batches, shifted, unscaled
+from capsulegan.training.batches import Batches, shifted, turned, unscaled
 from capsulegan.training.build import (
     CLASSIFIERS,
     ImageShape,
@@ -135,7 +135,8 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
 
     def advance(number: int) -> dict[str, Tensor]:
         scheduled(optimizer, config.classifier_learning_rate, number, config)
-        images = shifted(batches.images(number), shape.size // 14, config.seed, number)
+        images = turned(batches.images(number), config.seed, number)
+        images = shifted(images, shape.size // 14, config.seed, number)
         return step(images.to(fabric.device), batches.labels(number).to(fabric.device))
 
     return Trainee(

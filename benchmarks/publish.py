@@ -1,0 +1,106 @@
+"""Puts a finished run into the package, in half precision, with a model card.
+
+    python benchmarks/publish.py RUN NAME [--command "capsulegan train ..."]
+
+The card's scores are measured here, on the weights that are published. Run it from a checkout: it writes to
+src/capsulegan/weights/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from capsulegan import load
+from capsulegan.data import load_data
+from capsulegan.evaluation.scores import evaluate_run, judge_error, judge_images, reference_opinion
+from capsulegan.files import write_text
+from capsulegan.published import published_judge
+from capsulegan.tensors import write_tensors
+from capsulegan.training.run import Run
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "src" / "capsulegan" / "weights"
+SAMPLES = 10_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--command", required=True, help="the command that trained it, for the card")
+    arguments = parser.parse_args()
+    folder = WEIGHTS / arguments.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "environment.json"):
+        shutil.copy(arguments.run / name, folder / name)
+    for path in arguments.run.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: halved(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            write_tensors(folder / path.name, tensors, file.metadata())
+    run = load(folder)
+    write_text(folder / "README.md", card(run, arguments.name, arguments.command))
+
+
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a float32 tensor in half precision, and any other as it is."""
+    narrow = tensor.half() if tensor.dtype == torch.float32 else tensor
+    assert not narrow.is_floating_point() or narrow.isfinite().all(), "beyond the range of float16"
+    return narrow
+
+
+def card(run: Run, name: str, command: str) -> str:
+    """Return the model card."""
+    counts = ", ".join(f"{part} {count:,}" for part, count in run.parameter_counts.items())
+    return f"""# {name}
+
+| | |
+|---|---|
+| model | `{run.config.model}`, {run.data.image_size} x {run.data.image_size} pixels, {counts} parameters |
+| data | `{run.config.data}`, training images, sha256 {run.data.digest[:16]} |
+| trained by | `{command}` |
+| images seen | {run.config.images:,}, seed {run.config.seed}, {run.config.precision} |
+| weights | safetensors, float16 |
+
+{judge_scores(run) if run.config.model == "capsnet" else sample_scores(run)}
+"""
+
+
+def judge_scores(run: Run) -> str:
+    """Return what a judge is worth."""
+    train, test = (load_data(run.config.data, split) for split in ("train", "test"))
+    error = judge_error(run, test)
+    rows = judge_images(test.images, run, reference_opinion(run, train, SAMPLES), "real", 0)
+    recognised = next(row for row in rows if row["figure"] == "recognised_share")
+    return f"""Error on the {error["n"]:,} test images: **{error["value"]:.2%}**. It recognises
+{recognised["value"]:.2%} of them with a class capsule of 0.9 or longer.
+
+It is the default judge of `capsulegan evaluate` and `capsulegan study` for this data. Limits: it has seen
+whole, centred, upright images of this data only; what it says of other images means nothing, and a distance
+on its features sees what tells classes apart better than how a stroke is drawn."""
+
+
+def sample_scores(run: Run) -> str:
+    """Return the scores of a generator's images."""
+    judge = published_judge(run.data.digest)
+    assert judge is not None
+    rows = "\n".join(
+        f"| {row['figure'].replace('_', ' ')} | {row['value']:.4g} |"
+        for row in evaluate_run(run, judge, SAMPLES)
+    )
+    return f"""Scores of {SAMPLES:,} images (`capsulegan evaluate {run.folder.name}`), on the features of
+`{judge.folder.name}`:
+
+| score | |
+|---|---|
+{rows}
+
+Limits: it draws images like those that it has seen and nothing else, without a say in the class; the
+discriminator is that of the end of training, and judges images of its own generator, not of others."""
+
+
+if __name__ == "__main__":
+    main()
