@@ -6,6 +6,7 @@ discriminator, its capsule's length), so every objective here works with every d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,11 +72,12 @@ class Margin:
         return margin_loss(lengths, targets, self.m_plus, self.m_minus, self.down_weight)
 
 
-def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Return half the squared gradient of a discriminator on real images, averaged over the batch.
 
-    Source: R1 of Mescheder et al. (2018), Eq. 9. Logits (B,) of images (B, C, H, W) that require a gradient;
-    the result is a scalar that can be differentiated.
+    Source: R1 of Mescheder et al. (2018), Eq. 9. Images (B, C, H, W) give logits (B,); the result is a scalar
+    that can be differentiated.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    images = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return 0.5 * gradient.square().flatten(1).sum(dim=1).mean()

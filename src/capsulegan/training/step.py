@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from capsulegan.objectives import Objective, r1_penalty
+from capsulegan.objectives import Objective
 
 
 @dataclass
@@ -37,6 +37,8 @@ class AdversarialStep:
     generator_optimizer: Optimizer
     discriminator_optimizer: Optimizer
     backward: Callable[[Tensor], Any]
+    penalty: Callable[[Tensor], Tensor]
+    """The discriminator's gradient penalty on real images, for steps in which it is taken."""
     watch: Callable[[Tensor], dict[str, Tensor]]
     """Returns scalars of its own of the generated images."""
 
@@ -47,11 +49,10 @@ class AdversarialStep:
 
     def update_discriminator(self, real: Tensor, fake: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
         """Make the discriminator tell these real and generated images apart a little better."""
-        real = real.requires_grad_(r1_weight > 0)
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = self.objective.discriminator_loss(real_logits, fake_logits)
         if r1_weight:
-            loss = loss + r1_weight * r1_penalty(real_logits, real)
+            loss = loss + r1_weight * self.penalty(real)
         norm = update(self.discriminator, self.discriminator_optimizer, loss, self.backward)
         return {
             "discriminator_loss": loss.detach(),

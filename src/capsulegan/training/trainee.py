@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from torch.optim import Adam, Optimizer
 
 from capsulegan.data import ImageData
 from capsulegan.errors import UserError
+from capsulegan.objectives import r1_penalty
 from capsulegan.randomness import latents_for
 from capsulegan.training.average import update_average
 from capsulegan.training.batches import Batches, shifted, turned, unscaled
@@ -87,6 +89,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         adam(generator, config.generator_learning_rate, config.beta1, config.beta2),
         adam(discriminator, config.discriminator_learning_rate, config.beta1, config.beta2),
         fabric.backward,
+        functools.partial(r1_penalty, discriminator),  # outside the fabric: in float32
         diversity,
     )
 
