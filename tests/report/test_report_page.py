@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from capsulegan.errors import UserError
-from capsulegan.report import write_report
+from capsulegan.report import Table, write_report
 
 from .conftest import MakeStudy, make_rows
 
@@ -208,6 +208,18 @@ def test_the_judge_is_no_model_of_the_study(make_study: MakeStudy) -> None:
     assert "The judge that they come from errs on 0.0071 of the test images." in page
     assert "CapsNet (judge)" in page
     assert "This study is not complete" not in page
+
+
+def test_the_error_of_a_judge_without_scores_is_no_table(make_study: MakeStudy) -> None:
+    study = make_study()
+    document = json.loads((study / "results.json").read_text())
+    rows = [row for row in document["rows"] if row["figure"] == "judge_error" or row["table"] != "evaluation"]
+    (study / "results.json").write_text(json.dumps({**document, "rows": rows}))
+    assert "Evaluation scores" not in page_of(study)
+
+
+def test_a_table_without_rows_has_a_kind_for_every_column() -> None:
+    assert Table("battle", "", "", ("a", "b"), (), "").numeric == (False, False)
 
 
 def test_odd_log_rows_do_not_stop_the_page(make_study: MakeStudy) -> None:

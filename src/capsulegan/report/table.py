@@ -48,7 +48,9 @@ class Table:
     def numeric(self) -> tuple[bool, ...]:
         """Whether each column holds numbers alone."""
         blank = ("", NOT_MADE, NOT_MEASURABLE)
-        columns = [[cell for cell in column if cell not in blank] for column in zip(*self.rows, strict=True)]
+        columns = [
+            [row[index] for row in self.rows if row[index] not in blank] for index in range(len(self.columns))
+        ]
         return tuple(
             bool(column) and all(c[0] in "0123456789" + words.MINUS for c in column) for column in columns
         )

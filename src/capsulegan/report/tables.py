@@ -103,6 +103,8 @@ def _evaluation(rows: Sequence[Row], runs: Sequence[str]) -> list[Table]:
     tables = []
     for (features,), all_rows in grouped(rows, "features").items():
         own = [row for row in all_rows if row["figure"] != "judge_error"]
+        if not own:
+            continue
         sizes = " or ".join(f"{n:,}" for n in distinct(own, "n"))
         caption = (
             f"Measured on {sizes} images; arrows point to better." if sizes else "Arrows point to better."
