@@ -62,6 +62,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "deep": {"preset": "deep"},
     "decay": {"learning_rate_half_life": 75_000},
     "batch 32": {"batch_size": 32},
+    "float32": {"precision": "32"},
 }
 CAPSULES_ALONE = ("batch norm", "deep")
 HALF_LIFE = 20_000
