@@ -310,3 +310,26 @@ def test_a_missing_convergence_is_not_reported_as_a_warning(digits):
     with pytest.warns(ConvergenceWarning):
         error_by_scikit_learn(*given, kernel="knn", n_neighbors=7, alpha=0.99)
     label_spreading_error(*given, alpha=0.99)
+
+
+def test_every_point_gets_the_label_that_scikit_learn_gives_it(digits):
+    images, labels = digits
+    unlabelled, known, test = images[:900], images[900:1100], images[1100:1500]
+    model = LabelSpreading(kernel="knn", n_neighbors=7)
+    flat = [each.reshape(len(each), -1) / 255 for each in (unlabelled, known, test)]
+    model.fit(np.concatenate(flat[:2]), np.concatenate([np.full(900, -1), labels[900:1100]]))
+    answers, transduced = Spreader(unlabelled, test, reach=7).answers(
+        known, labels[900:1100], SpreadingSettings("knn", 7)
+    )
+    assert (answers == model.predict(flat[2])).mean() >= 0.995
+    assert (transduced == model.transduction_).mean() >= 0.995
+
+
+def test_no_more_neighbours_are_looked_for_than_are_used(digits):
+    images, labels = digits
+    given = images[400:600], labels[400:600], labels[600:800]
+    errors = [
+        Spreader(images[:400], images[600:800], reach=reach).error(*given, SpreadingSettings("knn", 7))
+        for reach in (7, 50)
+    ]
+    assert errors[0] == errors[1]

@@ -15,7 +15,7 @@ from capsulegan.evaluation.intervals import share
 from capsulegan.evaluation.label_spreading import Spreader, flat_pixels
 from capsulegan.evaluation.neighbours import neighbours
 from capsulegan.evaluation.rows import ResultRow, result_row
-from capsulegan.evaluation.settings import SpreadingSettings, described
+from capsulegan.evaluation.settings import REACH, SpreadingSettings, described
 from capsulegan.randomness import generator_for
 from capsulegan.training.run import Run
 
@@ -150,12 +150,13 @@ def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) 
     rows = []
     spreader, previous = None, np.empty(0)
     held_out = exam.held_out
+    reach = REACH if exam.choose else exam.settings.neighbours
     for n in exam.labels:
         started = time.monotonic()
         images = unlabelled_for(n)
         if spreader is None or not np.array_equal(images, previous):
             queries = np.concatenate([exam.train.images[held_out], exam.test.images])
-            spreader, previous = Spreader(images, queries), images
+            spreader, previous = Spreader(images, queries, reach), images
         chosen = exam.order[:n]
         known = (exam.train.images[chosen], exam.train.labels[chosen])
         part = slice(0, len(held_out))

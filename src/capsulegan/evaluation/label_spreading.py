@@ -75,7 +75,7 @@ def label_spreading_error(
         If shapes do not fit, a value is not finite, or a setting is out of range.
     """
     settings = SpreadingSettings(kernel, neighbours, gamma, alpha)
-    spreader = Spreader(generated, test)
+    spreader = Spreader(generated, test, reach=settings.neighbours)
     return spreader.error(labelled, labels, test_labels, settings)
 
 
@@ -88,13 +88,17 @@ class Spreader:
         uint8, or floats in [0, 1].
     queries : array of shape (Q, ...)
         Images to classify. They are not part of the graph.
+    reach : int
+        Neighbours that are found for each point: the most that settings may ask for.
     """
 
-    def __init__(self, unlabelled: ArrayLike | Tensor, queries: ArrayLike | Tensor) -> None:
-        self.unlabelled, self.queries = flat_pixels(unlabelled), flat_pixels(queries)
+    def __init__(
+        self, unlabelled: ArrayLike | Tensor, queries: ArrayLike | Tensor, reach: int = REACH
+    ) -> None:
+        self.unlabelled, self.queries, self.reach = flat_pixels(unlabelled), flat_pixels(queries), reach
         check_one_size(self.unlabelled, self.queries)
-        self._among = neighbours(self.unlabelled, self.unlabelled, REACH)
-        self._from_queries = neighbours(self.queries, self.unlabelled, REACH)
+        self._among = neighbours(self.unlabelled, self.unlabelled, reach)
+        self._from_queries = neighbours(self.queries, self.unlabelled, reach)
 
     def error(
         self,
@@ -106,7 +110,13 @@ class Spreader:
     ) -> SpreadingError:
         """Return the share of queries (all, or a slice) whose label is not found."""
         graph = self._graph(labelled, queries)
-        return self._spread(graph, labels, query_labels, settings)
+        return spread_error(graph, labels, query_labels, settings)
+
+    def answers(
+        self, labelled: ArrayLike | Tensor, labels: ArrayLike | Tensor, settings: SpreadingSettings
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the labels of the queries (-1 where none came), and of unlabelled and labelled images."""
+        return spread(self._graph(labelled, EVERY), labels, settings)
 
     def choose(
         self,
@@ -118,17 +128,17 @@ class Spreader:
     ) -> SpreadingSettings:
         """Return the settings with the least error on the queries, which must be no test images."""
         graph = self._graph(labelled, queries)
-        return min(candidates, key=lambda each: self._spread(graph, labels, query_labels, each).error.value)
+        return min(candidates, key=lambda each: spread_error(graph, labels, query_labels, each).error.value)
 
     def _graph(self, labelled: ArrayLike | Tensor, queries: slice) -> Graph:
         """Join the labelled images to the unlabelled ones, and to the queries."""
         points = flat_pixels(labelled)
         check_one_size(self.unlabelled, points)
-        count = len(self.unlabelled)
+        count, reach = len(self.unlabelled), self.reach
         from_labelled = merged(
-            neighbours(points, self.unlabelled, REACH), neighbours(points, points, REACH), count, REACH
+            neighbours(points, self.unlabelled, reach), neighbours(points, points, reach), count, reach
         )
-        from_unlabelled = merged(self._among, neighbours(self.unlabelled, points, REACH), count, REACH)
+        from_unlabelled = merged(self._among, neighbours(self.unlabelled, points, reach), count, reach)
         width = from_labelled.indices.shape[1]
         return Graph(
             points=Neighbours(
@@ -137,49 +147,11 @@ class Spreader:
             ),
             queries=merged(
                 Neighbours(self._from_queries.distances[queries], self._from_queries.indices[queries]),
-                neighbours(self.queries[queries], points, REACH),
+                neighbours(self.queries[queries], points, reach),
                 count,
-                REACH,
+                reach,
             ),
             labelled=len(points),
-        )
-
-    def _spread(
-        self,
-        graph: Graph,
-        labels: ArrayLike | Tensor,
-        query_labels: ArrayLike | Tensor,
-        settings: SpreadingSettings,
-    ) -> SpreadingError:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.semi_supervised import LabelSpreading
-
-        given = class_numbers(labels, graph.labelled)
-        wanted = class_numbers(query_labels, len(graph.queries.indices))
-        total = len(graph.points.indices)
-        within, across = graph.weights(settings)
-        # scikit-learn sees points as row numbers and asks the kernel for their weights.
-        rows = np.arange(total + len(wanted), dtype=np.float64)[:, None]
-
-        def kernel(first: NDArray[Any], second: NDArray[Any]) -> sparse.csr_array:
-            return across.T if second[0, 0] == total else within
-
-        known = np.concatenate([np.full(total - len(given), -1), given])
-        model = LabelSpreading(kernel=kernel, alpha=settings.alpha)
-        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
-            probabilities = model.fit(rows[:total], known).predict_proba(rows[total:])
-        decided = np.isfinite(probabilities).all(axis=1)
-        answers = model.classes_[np.nan_to_num(probabilities).argmax(axis=1)]
-        wrong = int((~decided | (answers != wanted)).sum())
-        return SpreadingError(
-            error=share(wrong, len(wanted)),
-            labelled=len(given),
-            unlabelled=total - len(given),
-            undecided=int((~decided).sum()),
-            settings=settings,
-            dropped_weight=graph.dropped_weight(settings),
         )
 
 
@@ -209,6 +181,49 @@ class Graph:
         weights = (-settings.gamma * self.points.distances[:, : settings.neighbours].double()).exp()
         beyond = weights[:, -1] * (len(weights) - weights.shape[1])
         return float((beyond / (beyond + weights.sum(dim=1))).nan_to_num(1.0).mean())
+
+
+def spread(
+    graph: Graph, labels: ArrayLike | Tensor, settings: SpreadingSettings
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Spread labels over a graph; return those of its queries (-1 where none came) and of its points."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.semi_supervised import LabelSpreading
+
+    given = class_numbers(labels, graph.labelled)
+    total = len(graph.points.indices)
+    within, across = graph.weights(settings)
+    # scikit-learn sees points as row numbers and asks the kernel for their weights.
+    rows = np.arange(total + len(graph.queries.indices), dtype=np.float64)[:, None]
+
+    def kernel(first: NDArray[Any], second: NDArray[Any]) -> sparse.csr_array:
+        return across.T if second[0, 0] == total else within
+
+    known = np.concatenate([np.full(total - len(given), -1), given])
+    model = LabelSpreading(kernel=kernel, alpha=settings.alpha)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        probabilities = model.fit(rows[:total], known).predict_proba(rows[total:])
+    decided = np.isfinite(probabilities).all(axis=1)
+    answers = np.where(decided, model.classes_[np.nan_to_num(probabilities).argmax(axis=1)], -1)
+    return answers, model.transduction_
+
+
+def spread_error(
+    graph: Graph, labels: ArrayLike | Tensor, query_labels: ArrayLike | Tensor, settings: SpreadingSettings
+) -> SpreadingError:
+    """Return the share of a graph's queries whose label is not found."""
+    wanted = class_numbers(query_labels, len(graph.queries.indices))
+    answers, _ = spread(graph, labels, settings)
+    return SpreadingError(
+        error=share(int((answers != wanted).sum()), len(wanted)),
+        labelled=graph.labelled,
+        unlabelled=len(graph.points.indices) - graph.labelled,
+        undecided=int((answers == -1).sum()),
+        settings=settings,
+        dropped_weight=graph.dropped_weight(settings),
+    )
 
 
 def kernel_matrix(found: Neighbours, settings: SpreadingSettings, size: int) -> sparse.csr_array:
