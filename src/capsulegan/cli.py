@@ -255,7 +255,7 @@ class Data(Command):
 class Bench(Command):
     """Measure what the parts cost on this machine, beside plain references and the machine's limit."""
 
-    parts: Positional[tuple[Literal["layers", "networks", "steps", "profile", "growth"], ...]] = ()
+    parts: Positional[tuple[Literal["layers", "networks", "steps", "choices", "profile", "growth"], ...]] = ()
     """What to measure; none: layers, networks and steps, in about two minutes."""
     threads: int = 1
     """CPU threads; with one, CPU time is measured, else wall time."""

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from capsulegan.bench import growth, layers, measure, run, steps
+from capsulegan.bench.steps import plain_forward
+from capsulegan.capsules.convolution import WideConvolution
 
 
 def flops(work, kind=""):
@@ -163,3 +166,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("module", [WideConvolution(128, 8, 9, 2), nn.ConvTranspose2d(3, 2, 4, 2, 1)])
+def test_convolutions_alone_are_those_of_pytorch(module):
+    images = torch.randn(2, module.in_channels, 12, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, ours = plain_forward(module, images), module(images)
+    torch.testing.assert_close(plain, ours, rtol=0.02, atol=0.02)
+    assert type(plain.grad_fn).__name__ == "ConvolutionBackward0"

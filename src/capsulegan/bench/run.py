@@ -11,12 +11,12 @@ from capsulegan import console
 from capsulegan.bench.growth import growth
 from capsulegan.bench.layers import compare_layers, compare_networks
 from capsulegan.bench.measure import Comparison, product_rate, threads
-from capsulegan.bench.steps import bf16, compare_steps, steps_of, trainee_of, where_time_goes
+from capsulegan.bench.steps import bf16, compare_choices, compare_steps, steps_of, trainee_of, where_time_goes
 from capsulegan.errors import UserError
 from capsulegan.training.environment import environment
 
 PARTS = ("layers", "networks", "steps")
-"""What is measured if nothing is asked for; `profile` and `growth` take longer."""
+"""What is measured if nothing is asked for; `choices`, `profile` and `growth` take longer."""
 
 
 def run(parts: Sequence[str], thread_count: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def run(parts: Sequence[str], thread_count: int) -> dict[str, Any]:
 
     Parameters
     ----------
-    parts : sequence of {"layers", "networks", "steps", "profile", "growth"}
+    parts : sequence of {"layers", "networks", "steps", "choices", "profile", "growth"}
         What to measure; none: `PARTS`.
     thread_count : int
         CPU threads.
@@ -40,6 +40,7 @@ def run(parts: Sequence[str], thread_count: int) -> dict[str, Any]:
         "layers": compare_layers,
         "networks": lambda: compare_networks(bf16()),
         "steps": compare_steps,
+        "choices": compare_choices,
     }
     parts = parts or PARTS
     with threads(thread_count), torch.random.fork_rng(devices=[]):

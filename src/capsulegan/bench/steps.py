@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import defaultdict
 from typing import Any
@@ -31,12 +32,19 @@ KINDS = {
 """Kinds of operations by the beginnings of their names; all others are element by element."""
 
 
-def trainee_of(model: str, preset: str = "small", image_size: int = 28, batch_size: int = 64) -> Trainee:
-    """Return a model as `capsulegan train` trains it, in the default precision, on noise for images."""
+def trainee_of(
+    model: str,
+    preset: str = "small",
+    image_size: int = 28,
+    batch_size: int = 64,
+    precision: str = "auto",
+) -> Trainee:
+    """Return a model as `capsulegan train` trains it, on noise for images."""
     noise = np.random.default_rng(0).integers(0, 256, (1024, image_size, image_size, 1), dtype=np.uint8)
     config = Config(model=model, data="noise", preset=preset, batch_size=batch_size)  # type: ignore[arg-type]
     data = make_image_data("noise", noise)
-    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed" if bf16() else "32-true")
+    modes: dict[str, Any] = {"auto": "bf16-mixed" if bf16() else "32-true", "32": "32-true"}
+    fabric = Fabric(accelerator="cpu", devices=1, precision=modes[precision])
     return build_trainee(config, data, ImageShape(image_size, 1, 0), fabric)
 
 
@@ -74,12 +82,21 @@ def convolutions_alone(trainee: Trainee, latent_dim: int = 100, batch_size: int 
             for parameter in module.parameters():  # a frozen weight costs no gradient
                 parameter.requires_grad_(any(parameter is each for each in wanted))
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16()):
-                y = module.forward(x if any(x is each for each in wanted) else x.detach())
+                y = plain_forward(module, x if any(x is each for each in wanted) else x.detach())
             torch.autograd.grad(y, wanted, torch.ones_like(y))
             module.requires_grad_(True)
         return None
 
     return work
+
+
+def plain_forward(module: nn.Module, x: Tensor) -> Tensor:
+    """Run a convolution as PyTorch itself does, whatever its class does better."""
+    kind = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.ConvTranspose2d
+    plain: nn.Module = copy.copy(module)
+    plain.__class__ = kind
+    y: Tensor = plain(x)
+    return y
 
 
 @torch.no_grad()
@@ -132,6 +149,32 @@ def compare_steps(budget: float = 12.0) -> list[Comparison]:
         for ours, theirs, bar in triples
         for other in [seconds[theirs]]
     ]
+
+
+def compare_choices(budget: float = 20.0) -> list[Comparison]:
+    """Return what training steps would cost with other choices than those that are made.
+
+    Compiling takes about a minute of its own.
+    """
+    comparisons = []
+    for model in ("gan", "capsulegan"):
+        last, compiled = trainee_of(model), trainee_of(model)
+        for network in last.networks.values():
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in compiled.networks.values():
+            network.compile()
+        cases = {
+            "as chosen": steps_of(trainee_of(model)),
+            "channels-last": steps_of(last),
+            "torch.compile": steps_of(compiled),
+            "float32": steps_of(trainee_of(model, precision="32")),
+        }
+        seconds = median_seconds(cases, budget)
+        comparisons += [
+            Comparison(f"{model} step, {name}", "as chosen", "seconds", seconds[name], seconds["as chosen"])
+            for name in list(cases)[1:]
+        ]
+    return comparisons
 
 
 def where_time_goes(work: Work, steps: int = 5) -> dict[str, float]:
