@@ -91,11 +91,11 @@ def convolutions_alone(trainee: Trainee, latent_dim: int = 100, batch_size: int 
 
 
 def plain_forward(module: nn.Module, x: Tensor) -> Tensor:
-    """Run a convolution as PyTorch itself does, whatever its class does better."""
+    """Run a convolution as PyTorch itself does, whatever its class does better, without hooks."""
     kind = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.ConvTranspose2d
     plain: nn.Module = copy.copy(module)
     plain.__class__ = kind
-    y: Tensor = plain(x)
+    y: Tensor = plain.forward(x)
     return y
 
 
