@@ -92,6 +92,36 @@ def routed_total_input(predictions: Tensor, iterations: int = 3) -> Tensor:
     through all iterations, as in the code that the authors published, costs three times as much.)
     With one output capsule they are identically 1 and the result is the plain sum over inputs.
     """
+    check_routing(predictions, iterations)
+    constant = at_least_float32(predictions.detach())
+    logits = constant.new_zeros(constant.shape[:3])  # b: (B, I, J)
+    for _ in range(iterations - 1):
+        couplings = logits.softmax(dim=2)  # c: (B, I, J)
+        v = squash(torch.einsum("bij,bijd->bjd", couplings, constant))
+        logits = logits + torch.einsum("bijd,bjd->bij", constant, v)
+    couplings = logits.softmax(dim=2)
+    return torch.einsum("bij,bijd->bjd", couplings, at_least_float32(predictions))
+
+
+def attentive_total_input(predictions: Tensor, iterations: int = 3) -> Tensor:
+    """Return s of capsules whose couplings are a softmax over their INPUTS: (B, I, J, D) -> (B, J, D).
+
+    Not the routing of Sabour et al.: inputs compete for an output, as in attention, so it does something
+    with one output too. Couplings are I times the softmax, so that uniform ones are 1 as with one routed
+    output, and constants to the gradient. Iterations and errors as in `routed_total_input`.
+    """
+    check_routing(predictions, iterations)
+    constant = at_least_float32(predictions.detach())
+    logits = constant.new_zeros(constant.shape[:3])  # b: (B, I, J)
+    inputs = constant.shape[1]
+    for _ in range(iterations - 1):
+        v = squash(torch.einsum("bij,bijd->bjd", inputs * logits.softmax(dim=1), constant))
+        logits = logits + torch.einsum("bijd,bjd->bij", constant, v)
+    return torch.einsum("bij,bijd->bjd", inputs * logits.softmax(dim=1), at_least_float32(predictions))
+
+
+def check_routing(predictions: Tensor, iterations: int) -> None:
+    """Raise ValueError if prediction vectors are not (B, I, J, D), or there is no iteration."""
     if predictions.dim() != 4:
         raise ValueError(
             "The 'predictions' parameter of dynamic_routing must have shape (batch, inputs, outputs, "
@@ -101,14 +131,6 @@ def routed_total_input(predictions: Tensor, iterations: int = 3) -> Tensor:
         raise ValueError(
             f"The 'iterations' parameter of dynamic_routing must be at least 1. Got {iterations} instead."
         )
-    constant = at_least_float32(predictions.detach())
-    logits = constant.new_zeros(constant.shape[:3])  # b: (B, I, J)
-    for _ in range(iterations - 1):
-        couplings = logits.softmax(dim=2)  # c: (B, I, J)
-        v = squash(torch.einsum("bij,bijd->bjd", couplings, constant))
-        logits = logits + torch.einsum("bijd,bjd->bij", constant, v)
-    couplings = logits.softmax(dim=2)
-    return torch.einsum("bij,bijd->bjd", couplings, at_least_float32(predictions))
 
 
 def margin_loss(

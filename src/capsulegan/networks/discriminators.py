@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from capsulegan.capsules import CapsuleLayer, length_logits
 from capsulegan.networks.generator import initialize_dcgan
+from capsulegan.networks.heads import build_head
 from capsulegan.networks.shapes import check_image_shape, halvings
 from capsulegan.networks.trunks import count_capsules, primary_capsules
 
@@ -59,7 +59,7 @@ class CapsuleDiscriminator(nn.Module):
     """Convolution, primary capsules, and one last capsule whose length is the probability.
 
     After Jaiswal et al. (2018), Fig. 1. The last layer has one capsule, so it needs no routing (see
-    `CapsuleLayer`).
+    `CapsuleLayer`); the other heads are there to find out whether routing that does something helps.
 
     Parameters
     ----------
@@ -75,24 +75,34 @@ class CapsuleDiscriminator(nn.Module):
         capsule.
     batch_norm : bool
         Batch norm after the convolutions below the primary capsules (`deep` always has it).
+    head : {"one", "hidden", "two", "attention"}
+        See `networks.heads`.
+    iterations : int
+        Routing iterations, for heads that route.
 
     Raises
     ------
     ValueError
-        If the size or the number of channels cannot be taken, or the preset is unknown.
+        If the size or the number of channels cannot be taken, or the preset or the head is unknown.
     """
 
     def __init__(
-        self, image_size: int, channels: int = 1, preset: str = "small", *, batch_norm: bool = False
+        self,
+        image_size: int,
+        channels: int = 1,
+        preset: str = "small",
+        *,
+        batch_norm: bool = False,
+        head: str = "one",
+        iterations: int = 3,
     ) -> None:
         super().__init__()
         check_image_shape(image_size, channels)
         self.trunk, self.primary = primary_capsules(image_size, channels, preset, batch_norm)
         capsules = count_capsules(self.trunk, self.primary, image_size, channels)
-        self.last = CapsuleLayer(capsules, self.primary.dim, 1, 16)
+        self.head = build_head(head, capsules, self.primary.dim, iterations)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits: (B, C, H, W) -> (B,). Their sigmoid is the length of the last capsule."""
-        capsules = self.primary(self.trunk(images))  # (B, I, 8)
-        s = self.last.total_input(capsules)  # (B, 1, 16)
-        return length_logits(s).squeeze(1)
+        logits: Tensor = self.head(self.primary(self.trunk(images)))  # from capsules (B, I, 8)
+        return logits

@@ -65,7 +65,12 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
     with seeded(config.seed, "discriminator weights"):
         if kind is CapsuleDiscriminator:
             network: nn.Module = CapsuleDiscriminator(
-                shape.size, shape.channels, config.capsule_preset, batch_norm=config.batch_norm
+                shape.size,
+                shape.channels,
+                config.capsule_preset,
+                batch_norm=config.batch_norm,
+                head=config.head,
+                iterations=config.routing_iterations,
             )
         else:
             network = ConvDiscriminator(shape.size, shape.channels, config.width)
@@ -75,7 +80,9 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
 def build_classifier(config: Config, shape: ImageShape) -> CapsNet:
     """Return the capsule classifier."""
     with seeded(config.seed, "classifier weights"):
-        return CapsNet(shape.size, shape.channels, shape.classes, config.capsule_preset)
+        return CapsNet(
+            shape.size, shape.channels, shape.classes, config.capsule_preset, config.routing_iterations
+        )
 
 
 def spectrally_normalised(network: nn.Module) -> nn.Module:

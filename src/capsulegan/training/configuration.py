@@ -34,6 +34,11 @@ class TrainingSettings:
     preset: Literal["auto", "small", "capsnet", "deep"] = "auto"
     """Layers below the last capsules: one convolution and few parameters, as Sabour et al. (2017), or three
     convolutions with batch norm. auto: deep for the classifier, small for a discriminator."""
+    head: Literal["one", "hidden", "two", "attention"] = "one"
+    """Above the primary capsules of a discriminator: one capsule, as in the paper; ten routed ones below it;
+    two routed ones, real and generated; or one with couplings by a softmax over inputs."""
+    routing_iterations: int = 3
+    """Of layers that route: the classifier's last, and those of the heads."""
     batch_norm: bool = False
     """Batch norm after the convolutions below the capsule discriminator's primary capsules."""
     spectral_norm: bool = False
@@ -156,6 +161,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate_half_life": (0, 10**12),
     "average_half_life": (0, 10**12),
     "r1_weight": (0.0, 10**6),
+    "routing_iterations": (1, 100),
     "threads": (0, 4096),
     "log_images": (1, 10**12),
     "sample_images": (1, 10**12),
@@ -164,6 +170,7 @@ RANGES: dict[str, tuple[float, float]] = {
 CHOICES = {
     "model": ("gan", "capsulegan", "gan-margin", "capsulegan-bce", "capsnet"),
     "preset": ("auto", "small", "capsnet", "deep"),
+    "head": ("one", "hidden", "two", "attention"),
     "precision": ("auto", "32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
     "on_collapse": ("continue", "stop"),
