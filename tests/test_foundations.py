@@ -127,7 +127,10 @@ def test_json_comes_back_as_it_went(tmp_path):
     assert read_json(tmp_path / "file.json") == document
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe", b"[" * 100_000])
+NO_NUMBERS = [b"Infinity", b"[-Infinity]", b"NaN", b'{"a": 1e999}']
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe", b"[" * 100_000, *NO_NUMBERS])
 def test_what_is_no_json_is_the_user_s_to_mend(tmp_path, content):
     path = tmp_path / "file.json"
     if content is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,12 +80,20 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     UserError
-        If the file is missing, unreadable or not JSON.
+        If the file is missing, unreadable or not JSON, or holds a number that is not finite.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text, parse_float=finite, parse_constant=finite)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+
+
+def finite(number: str) -> float:
+    """Return a JSON number, or raise ValueError for Infinity, NaN and what no float can hold."""
+    if math.isfinite(value := float(number)):
+        return value
+    raise ValueError(f"{number} is no finite number")
 
 
 def sha256(path: Path) -> str:
