@@ -38,6 +38,7 @@ FIGURES: Final = {
     "images": "images seen",
     "generator_parameters": "parameters of G",
     "discriminator_parameters": "parameters of D",
+    "step_gigaflops": "GFLOP a step",
     "images_per_second": "images / s",
     "discriminator_loss": "last loss of D",
     "generator_loss": "last loss of G",

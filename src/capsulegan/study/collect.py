@@ -13,6 +13,7 @@ from capsulegan.files import read_json
 from capsulegan.published import load
 from capsulegan.study.plan import Cell, Stage
 from capsulegan.study.rows import read_rows
+from capsulegan.training.cost import step_flops
 from capsulegan.training.environment import environment, version
 from capsulegan.training.log import read_log
 
@@ -78,6 +79,7 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
         "images_per_second": round(before / seconds, 1),
         "skipped_steps": sum(row.get("skipped_steps") or 0 for row in log),
         **{f"{name}_parameters": count for name, count in counts.items()},
+        "step_gigaflops": round(step_flops(run.config, run.data.shape) / 1e9, 3),
     }
     settings = {
         "precision": run.config.precision,
