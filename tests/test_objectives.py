@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from capsulegan.objectives import CrossEntropy, Margin
+from capsulegan.networks import CapsuleDiscriminator
+from capsulegan.objectives import CrossEntropy, Margin, r1_penalty
+from capsulegan.randomness import seeded
 from capsulegan.training.build import MODELS
 
 OBJECTIVES = [CrossEntropy(), Margin()]
@@ -139,3 +141,52 @@ def test_the_optimal_probability_under_cross_entropy(p, q):
 def test_the_objective_of_every_model_gives_scalars(model):
     assert model.objective.discriminator_loss(torch.randn(4), torch.randn(4)).shape == ()
     assert model.objective.generator_loss(torch.randn(4)).shape == ()
+
+
+# ---- the gradient penalty
+
+
+def test_the_penalty_of_a_linear_discriminator_is_half_its_squared_weight():
+    weight = torch.randn(3, 4, 4, dtype=torch.float64)
+    for count in (1, 5):
+        images = torch.randn(count, 3, 4, 4, dtype=torch.float64)
+        penalty = r1_penalty(lambda each: (each * weight).sum(dim=(1, 2, 3)), images)
+        assert penalty.item() == pytest.approx(0.5 * weight.square().sum().item(), rel=1e-12)
+        assert not images.requires_grad
+
+
+def test_the_penalty_is_averaged_over_images():
+    images = torch.randn(5, 1, 4, 4, dtype=torch.float64)
+
+    def squares(each):
+        return each.square().sum(dim=(1, 2, 3))  # whose gradient is 2x
+
+    assert r1_penalty(squares, images).item() == pytest.approx(2 * squares(images).mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"preset": "deep"}, {"batch_norm": True}])
+def test_the_gradient_of_the_penalty_is_that_of_finite_differences(settings):
+    with seeded(0, "test"):
+        discriminator = CapsuleDiscriminator(8, **settings).double()
+        images = 2 * torch.rand(3, 1, 8, 8, dtype=torch.float64) - 1
+        directions = [torch.randn_like(parameter) for parameter in discriminator.parameters()]
+
+    def penalty():
+        return r1_penalty(discriminator, images)
+
+    @torch.no_grad()
+    def moved(parameter, direction):
+        parameter += direction
+
+    parameters = list(discriminator.parameters())
+    gradients = torch.autograd.grad(penalty(), parameters, allow_unused=True, materialize_grads=True)
+    assert sum(gradient.any() for gradient in gradients) >= len(gradients) - 1
+    for parameter, gradient, direction in zip(parameters, gradients, directions, strict=True):
+        step = 1e-7 * direction / direction.norm()
+        moved(parameter, step)
+        above = penalty().item()
+        moved(parameter, -2 * step)
+        below = penalty().item()
+        moved(parameter, step)
+        slope = (gradient * direction).sum().item() / direction.norm().item()
+        assert (above - below) / 2e-7 == pytest.approx(slope, rel=1e-4, abs=1e-6)

@@ -23,7 +23,16 @@ from capsulegan.training.build import (
 from capsulegan.training.configuration import CHOICES, Config
 
 SHAPE = ImageShape(size=8, channels=1, classes=10)
-PRESETS = [(model, preset) for model in MODELS for preset in CHOICES["preset"]]
+PRESETS = CHOICES["preset"]
+SETTINGS = [
+    *((model, {}) for model in (*MODELS, *CLASSIFIERS)),
+    *((model, {"preset": preset}) for model in ("capsulegan", *CLASSIFIERS) for preset in PRESETS[1:]),
+    *(("capsulegan", {"head": head}) for head in CHOICES["head"][1:]),
+    ("capsulegan", {"batch_norm": True}),
+    ("capsulegan", {"preset": "capsnet", "batch_norm": True}),
+    ("gan", {"spectral_norm": True}),
+    *(("capsulegan", {"spectral_norm": True, "preset": preset}) for preset in ("small", "deep")),
+]
 OBJECTIVES = {id(model.objective): model.objective for model in MODELS.values()}.values()
 
 
@@ -42,18 +51,18 @@ def noise(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def config_of(model, preset="small"):
-    return Config(model, "digits", width=8, latent_dim=6, preset=preset)
+def config_of(model, **settings):
+    return Config(model, "digits", width=8, latent_dim=6, **settings)
 
 
 def networks():
     """Every network of the registry, with a batch for it."""
     images, latents = 2 * noise(6, 1, 8, 8) - 1, noise(6, 6)
-    for model, preset in PRESETS:
-        yield pytest.param(build_discriminator, config_of(model, preset), images, id=f"{model}-{preset}")
+    for model, settings in SETTINGS:
+        build = build_classifier if model in CLASSIFIERS else build_discriminator
+        names = (value if isinstance(value, str) else name for name, value in settings.items())
+        yield pytest.param(build, config_of(model, **settings), images, id="-".join((model, *names)))
     yield pytest.param(build_generator, config_of("gan"), latents, id="generator")
-    for name in CLASSIFIERS:
-        yield pytest.param(build_classifier, config_of(name), images, id=name)
 
 
 NETWORKS = list(networks())
@@ -66,7 +75,9 @@ def outputs(network, batch):
 
 @pytest.mark.parametrize(("build", "config", "batch"), NETWORKS)
 def test_a_network_gives_float32_one_output_an_image_in_any_order(build, config, batch):
-    network = build(config, SHAPE).eval()
+    network = build(config, SHAPE)
+    outputs(network, batch[:5])  # for batch norm to have statistics of its own
+    network.eval()
     order = torch.tensor([5, 2, 0, 4, 1, 3])
     for straight, mixed in zip(outputs(network, batch), outputs(network, batch[order]), strict=True):
         assert straight.dtype == torch.float32

@@ -52,6 +52,17 @@ def test_the_capsnet_preset_has_the_parameters_of_its_layers():
     assert parameter_count(network) == convolution + primary + classes + decoder == 8_748_048
 
 
+def test_the_deep_preset_has_the_parameters_of_its_layers():
+    first = 32 * (5 * 5 * 1) + 32
+    further = 64 * (3 * 3 * 32) + 64 + 64 * (3 * 3 * 64) + 64
+    norms = 2 * (32 + 64 + 64)
+    primary = (16 * 8) * (5 * 5 * 64) + 16 * 8
+    classes = (16 * 7 * 7) * 8 * 10 * 16  # 28 pixels become 14, then 7 positions
+    decoder = (160 * 512 + 512) + (512 * 1024 + 1024) + (1024 * 784 + 784)
+    network = CapsNet(28)
+    assert parameter_count(network) == first + further + norms + primary + classes + decoder == 2_676_368
+
+
 @pytest.mark.parametrize("iterations", [1, 4])
 def test_the_number_of_routing_iterations_reaches_the_last_layer(iterations):
     assert CapsNet(8, iterations=iterations).last.iterations == iterations

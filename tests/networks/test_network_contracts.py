@@ -4,9 +4,11 @@ import itertools
 
 import pytest
 import torch
+from torch.nn.utils.parametrize import ParametrizationList
 
 from capsulegan.capsules import lengths, squash
 from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
+from capsulegan.networks.trunks import PRESETS
 from capsulegan.randomness import seeded
 from capsulegan.tensors import load_weights, parameter_count, write_tensors
 from capsulegan.training.build import (
@@ -16,6 +18,7 @@ from capsulegan.training.build import (
     build_classifier,
     build_discriminator,
     build_generator,
+    spectrally_normalised,
 )
 from capsulegan.training.configuration import Config
 
@@ -31,8 +34,28 @@ def small(size, channels=1):
     return CapsuleDiscriminator(size, channels)
 
 
+def deep(size, channels=1):
+    return CapsuleDiscriminator(size, channels, preset="deep")
+
+
+def normed(size, channels=1):
+    return CapsuleDiscriminator(size, channels, batch_norm=True)
+
+
 def capsnet_preset(size, channels=1):
     return CapsuleDiscriminator(size, channels, preset="capsnet")
+
+
+def normed_capsnet_preset(size, channels=1):
+    return CapsuleDiscriminator(size, channels, preset="capsnet", batch_norm=True)
+
+
+def spectral(size, channels=1):
+    return spectrally_normalised(small(size, channels))
+
+
+def spectral_conv(size, channels=1):
+    return spectrally_normalised(conv(size, channels))
 
 
 def classifier(size, channels=1):
@@ -42,14 +65,17 @@ def classifier(size, channels=1):
 DISCRIMINATORS = [
     *(
         pytest.param(kind, size, channels)
-        for kind in (conv, small)
+        for kind in (conv, small, deep)
         for size in SIZES
         for channels in CHANNELS
     ),
+    *(pytest.param(normed, size, channels) for size in (8, 28, 64) for channels in CHANNELS),
     *(pytest.param(capsnet_preset, size, channels) for size, channels in [(8, 3), (20, 1), (28, 1), (32, 3)]),
+    pytest.param(normed_capsnet_preset, 20, 3),
+    *(pytest.param(kind, 12, 3) for kind in (spectral, spectral_conv)),
 ]
 SEEING = [*DISCRIMINATORS, *(pytest.param(classifier, size, 1) for size in (8, 12, 20, 28, 32, 64))]
-ONE_OF_EACH = [pytest.param(conv, id="conv"), pytest.param(small, id="small")]
+ONE_OF_EACH = [conv, small, deep, normed, spectral, spectral_conv, classifier]
 
 
 def images(count, size, channels=1):
@@ -105,7 +131,7 @@ def test_every_pixel_of_every_channel_is_seen(kind, size, channels):
     assert unseen == []
 
 
-@pytest.mark.parametrize("kind", [conv, small, classifier])
+@pytest.mark.parametrize("kind", ONE_OF_EACH)
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
 def test_an_image_of_one_colour_gives_finite_outputs_and_gradients(kind, value):
     network = kind(8)
@@ -117,9 +143,11 @@ def test_an_image_of_one_colour_gives_finite_outputs_and_gradients(kind, value):
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("kind", [conv, small, classifier])
+@pytest.mark.parametrize("kind", ONE_OF_EACH)
 def test_in_evaluation_an_image_is_judged_apart_from_its_batch(kind):
-    network = kind(12).eval()
+    network = kind(12)
+    outcome(network, images(7, 12))  # for batch norm to have statistics of its own
+    network.eval()
     batch = images(5, 12)
     order = torch.tensor([3, 0, 4, 1, 2])
     together = outcome(network, batch)
@@ -135,7 +163,7 @@ def test_in_evaluation_an_image_is_drawn_apart_from_its_batch():
     torch.testing.assert_close(alone, generator(latents), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [conv, small, classifier, lambda size: Generator(size, width=8)])
+@pytest.mark.parametrize("kind", [*ONE_OF_EACH, lambda size: Generator(size, width=8)])
 def test_weights_survive_a_file(kind, tmp_path):
     first, second = kind(8), kind(8)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
@@ -145,7 +173,7 @@ def test_weights_survive_a_file(kind, tmp_path):
     assert all(torch.equal(first.state_dict()[name], value) for name, value in second.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [conv, small, capsnet_preset, classifier, Generator])
+@pytest.mark.parametrize("kind", [*ONE_OF_EACH, capsnet_preset, Generator])
 def test_networks_hold_no_float64(kind):
     assert {tensor.dtype for tensor in kind(8).state_dict().values()} <= {torch.float32, torch.int64}
 
@@ -182,18 +210,20 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(kind):
 def test_the_sigmoid_of_the_logit_is_the_length_of_the_last_capsule(preset):
     discriminator = CapsuleDiscriminator(8, preset=preset)
     batch = images(6, 8)
-    last = discriminator.last(discriminator.primary(discriminator.trunk(batch)))
+    top = discriminator.head.last
+    last = top(discriminator.primary(discriminator.trunk(batch)))
     assert last.shape == (6, 1, 16)
     found = discriminator(batch).sigmoid()
     torch.testing.assert_close(found, lengths(last).squeeze(1), rtol=0, atol=1e-6)
-    total = discriminator.last.total_input(discriminator.primary(discriminator.trunk(batch)))
+    total = top.total_input(discriminator.primary(discriminator.trunk(batch)))
     torch.testing.assert_close(found, squash(total).norm(dim=2).squeeze(1), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [small, deep, normed])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_capsule_discriminator_starts_undecided(size):
+def test_a_capsule_discriminator_starts_undecided(kind, size):
     black_and_white = images(4, size).sign()
-    assert 0.1 < small(size)(black_and_white).sigmoid().mean() < 0.9
+    assert 0.1 < kind(size)(black_and_white).sigmoid().mean() < 0.9
 
 
 # ---- the registry of models
@@ -201,20 +231,30 @@ def test_a_capsule_discriminator_starts_undecided(size):
 SHAPE = ImageShape(size=8, channels=1, classes=10)
 
 
-def built(model, seed=0):
-    config = Config(model=model, data="digits", seed=seed, width=8)
+VARIANTS = [
+    *((model, {}) for model in (*MODELS, *CLASSIFIERS)),
+    ("capsulegan", {"preset": "deep"}),
+    ("capsulegan", {"batch_norm": True}),
+    ("capsulegan", {"spectral_norm": True}),
+    ("gan", {"spectral_norm": True}),
+]
+
+
+def built(model, seed=0, **settings):
+    config = Config(model=model, data="digits", seed=seed, width=8, **settings)
     if model in CLASSIFIERS:
         return {"classifier": build_classifier(config, SHAPE)}
     return {"generator": build_generator(config, SHAPE), "discriminator": build_discriminator(config, SHAPE)}
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
+    return all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
 
 
-@pytest.mark.parametrize("model", [*MODELS, *CLASSIFIERS])
-def test_one_seed_builds_one_network(model):
-    first, again, other = built(model), built(model), built(model, seed=1)
+@pytest.mark.parametrize(("model", "settings"), VARIANTS)
+def test_one_seed_builds_one_network(model, settings):
+    first, again, other = (built(model, seed, **settings) for seed in (0, 0, 1))
     for name in first:
         assert same(first[name], again[name])
         assert not same(first[name], other[name])
@@ -230,14 +270,14 @@ def test_models_that_differ_in_the_objective_alone_share_their_discriminator(fir
     assert same(built(first)["discriminator"], built(second)["discriminator"])
 
 
-@pytest.mark.parametrize("model", [*MODELS, *CLASSIFIERS])
-def test_building_leaves_the_global_random_state_alone(model):
+@pytest.mark.parametrize(("model", "settings"), VARIANTS)
+def test_building_leaves_the_global_random_state_alone(model, settings):
     before = torch.get_rng_state()
-    built(model)
+    built(model, **settings)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("kind", [conv, small, classifier, lambda size: Generator(size, width=8)])
+@pytest.mark.parametrize("kind", [*ONE_OF_EACH, lambda size: Generator(size, width=8)])
 def test_two_builds_under_one_seed_are_equal(kind):
     with seeded(5, "weights"):
         first = kind(8)
@@ -249,7 +289,25 @@ def test_two_builds_under_one_seed_are_equal(kind):
     assert not same(first, third)
 
 
-def test_the_preset_of_the_configuration_reaches_the_discriminator():
+@pytest.mark.parametrize("preset", ["auto", *PRESETS])
+def test_the_preset_of_the_configuration_reaches_the_network(preset):
     shape = ImageShape(size=8, channels=3, classes=10)
-    config = Config(model="capsulegan", data="digits", preset="capsnet")
-    assert parameter_count(build_discriminator(config, shape)) == parameter_count(capsnet_preset(8, 3))
+    discriminator = build_discriminator(Config("capsulegan", "digits", preset=preset), shape)
+    wanted = CapsuleDiscriminator(8, 3, preset="small" if preset == "auto" else preset)
+    assert parameter_count(discriminator) == parameter_count(wanted)
+    classifier = build_classifier(Config("capsnet", "digits", preset=preset), shape)
+    wanted = CapsNet(8, 3, preset="deep" if preset == "auto" else preset)
+    assert parameter_count(classifier) == parameter_count(wanted)
+
+
+def kinds_of(network, kind):
+    return sum(isinstance(module, kind) for module in network.modules())
+
+
+def test_batch_norm_and_spectral_norm_of_the_configuration_reach_the_discriminator():
+    plain, normed, spectral = (
+        built("capsulegan", **settings)["discriminator"]
+        for settings in ({}, {"batch_norm": True}, {"spectral_norm": True})
+    )
+    assert [kinds_of(each, torch.nn.BatchNorm2d) for each in (plain, normed, spectral)] == [0, 1, 0]
+    assert [kinds_of(each, ParametrizationList) for each in (plain, normed, spectral)] == [0, 0, 2]

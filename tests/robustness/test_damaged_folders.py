@@ -91,6 +91,8 @@ CLAIMS = [
     ({"model": "gan", "width": 4096}, {"image_size": 128, "channels": 3}),
     ({"latent_dim": 2**14, "width": 4096}, {"image_size": 128}),
     ({"preset": "capsnet"}, {"image_size": 128, "channels": 3}),
+    ({"model": "gan", "width": 4096, "spectral_norm": True}, {"image_size": 128}),
+    ({"preset": "capsnet", "batch_norm": True, "spectral_norm": True}, {"image_size": 128}),
 ]
 
 

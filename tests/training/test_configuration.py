@@ -5,6 +5,7 @@ import pytest
 from capsulegan.errors import UserError
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.training.configuration import CHANGEABLE, Config
+from capsulegan.training.environment import resolved
 
 
 def test_json_round_trip_keeps_every_setting():
@@ -25,6 +26,13 @@ def test_json_round_trip_keeps_every_setting():
         ("image_size", 30, "image_size must be a multiple of 4 from 8 to 128 pixels, got 30"),
         ("image_size", 132, "image_size must be a multiple of 4 from 8 to 128 pixels, got 132"),
         ("preset", "smal", "unknown preset 'smal': did you mean 'small'?"),
+        ("preset", "depe", "unknown preset 'depe': did you mean 'deep'?"),
+        ("r1_weight", -0.1, "r1_weight must be between 0.0"),
+        ("r1_weight", float("nan"), "r1_weight must be between"),
+        ("learning_rate_half_life", -1, "learning_rate_half_life must be between 0"),
+        ("learning_rate_half_life", 1.5, "learning_rate_half_life must be of type int, got 1.5"),
+        ("batch_norm", 1, "batch_norm must be of type bool, got 1"),
+        ("spectral_norm", "yes", "spectral_norm must be of type bool, got 'yes'"),
         ("model", "capsulgan", "did you mean 'capsulegan'?"),
         ("precision", "16", "unknown precision '16'"),
     ],
@@ -67,6 +75,27 @@ def test_only_changeable_settings_may_differ():
     assert config.differences(dataclasses.replace(config, **changed)) == []
     other = dataclasses.replace(config, seed=1, width=32)
     assert sorted(config.differences(other)) == ["seed: 0 -> 1", "width: 64 -> 32"]
+
+
+@pytest.mark.parametrize(
+    "name", ["preset", "batch_norm", "spectral_norm", "r1_weight", "learning_rate_half_life"]
+)
+def test_what_changes_the_training_may_not_differ(name):
+    other = {"preset": "deep", "batch_norm": True, "spectral_norm": True, "r1_weight": 1.0}
+    changed = Config("gan", "digits", **{name: other.get(name, 1000)})
+    assert [difference.split(":")[0] for difference in Config("gan", "digits").differences(changed)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("model", "preset"), [("capsulegan", "small"), ("gan", "small"), ("capsnet", "deep")]
+)
+def test_the_preset_is_the_models_own_unless_it_is_given(model, preset):
+    machine = {"device": "cpu", "precision": "32", "threads": 1}
+    left_open = resolved(Config(model, "digits", **machine))
+    assert left_open.preset == preset
+    assert left_open == resolved(left_open) == resolved(Config(model, "digits", preset=preset, **machine))
+    for given in ("small", "capsnet", "deep"):
+        assert resolved(Config(model, "digits", preset=given, **machine)).preset == given
 
 
 def test_a_study_gives_its_settings_to_every_run():

@@ -9,10 +9,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import capsulegan
 from capsulegan.errors import UserError
+from capsulegan.training.allocator import keep_freed_memory
 from capsulegan.training.configuration import Config
 from capsulegan.training.interruption import Interrupted
 from capsulegan.training.loop import TrainingFailed, train
@@ -136,6 +138,90 @@ def test_kills_at_random_instants_lose_and_double_nothing(uninterrupted, tmp_pat
     assert_alike(uninterrupted, tmp_path / "run")
 
 
+ALL_AT_ONCE = {
+    "batch_norm": True,
+    "spectral_norm": True,
+    "r1_weight": 0.5,
+    "learning_rate_half_life": 320,
+    "checkpoint_minutes": 0.0,
+}
+
+
+def stopped_at(at):
+    """What tells a run, once it has seen so many images, to stop as Ctrl-C does."""
+
+    def stop(images, total, row):
+        if images == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return stop
+
+
+@pytest.fixture(scope="module")
+def regularised(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "regularised"
+    train(small(**ALL_AT_ONCE), folder)
+    return folder
+
+
+@pytest.mark.parametrize("images", [448, 1024, 1088])
+def test_norms_penalty_and_decay_go_on_where_they_were(regularised, tmp_path, images):
+    """The penalty comes at step 0 and at step 16, which begins after 1,024 images."""
+    with pytest.raises(Interrupted):
+        train(small(**ALL_AT_ONCE), tmp_path / "run", progress=stopped_at(images))
+    train(small(**ALL_AT_ONCE), tmp_path / "run", resume=True)
+    assert_alike(regularised, tmp_path / "run")
+
+
+def test_what_was_not_yet_saved_is_done_again_alike(regularised, tmp_path):
+    def fail(images, total, row):
+        if images == 1088:
+            raise ZeroDivisionError
+
+    settings = {**ALL_AT_ONCE, "checkpoint_minutes": 60.0}
+    with pytest.raises(Interrupted):
+        train(small(**settings), tmp_path / "run", progress=stopped_at(832))
+    with pytest.raises(ZeroDivisionError):
+        train(small(**settings), tmp_path / "run", resume=True, progress=fail)
+    train(small(**ALL_AT_ONCE), tmp_path / "run", resume=True)
+    assert_alike(regularised, tmp_path / "run")
+
+
+def test_a_run_gives_back_the_spectrally_normalised_discriminator_that_it_trained(regularised):
+    discriminator = capsulegan.load(regularised).discriminator
+    state = load_file(max((regularised / "checkpoints").glob("*.safetensors")))
+    for name, tensor in discriminator.state_dict().items():
+        assert torch.equal(tensor, state[f"discriminator.{name}"]), name
+    weight = discriminator.primary.convolution.weight
+    assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=0.05)
+    assert sum(capsulegan.load(regularised).parameter_counts.values()) > 0
+
+
+def test_a_classifier_with_shifts_and_decay_goes_on_where_it_was(tmp_path):
+    config = small("capsnet", images=96, batch_size=16, image_size=28, learning_rate_half_life=32)
+    train(config, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", progress=stopped_at(48))
+    train(config, tmp_path / "run", resume=True)
+    states = [
+        {**load_file(folder / "classifier.safetensors"), **load_file(max(folder.rglob("0*.safetensors")))}
+        for folder in (tmp_path / "whole", tmp_path / "run")
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def test_what_was_left_to_the_machine_and_the_model_is_written_down(uninterrupted):
+    config = json.loads((uninterrupted / "config.json").read_text())
+    assert config["preset"] == "small"
+    assert "auto" not in config.values()
+    facts = json.loads((uninterrupted / "environment.json").read_text())
+    assert facts["allocator"] == keep_freed_memory()
+    assert train(small(preset="small"), uninterrupted, resume=True).finished
+    with pytest.raises(UserError, match="preset: 'small' -> 'deep'"):
+        train(small(preset="deep"), uninterrupted, resume=True)
+
+
 def test_a_finished_run_is_returned_as_it_is(uninterrupted):
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*.safetensors")}
     run = train(small(), uninterrupted, resume=True)
@@ -188,13 +274,9 @@ def test_the_lock_is_gone_with_its_holder(tmp_path):
 
 
 def test_ctrl_c_in_a_library_call_saves_and_raises(tmp_path):
-    def stop(images, total, row):
-        if images == 256:
-            os.kill(os.getpid(), signal.SIGINT)
-
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="stopped after 256 of 1280 images"):
-        train(small(), tmp_path / "run", progress=stop)
+        train(small(), tmp_path / "run", progress=stopped_at(256))
     assert (tmp_path / "run" / "checkpoints" / "000000000256.json").exists()
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -238,8 +320,6 @@ def test_models_of_one_seed_start_from_one_generator(tmp_path):
 
 
 def test_sampling_is_a_function_of_the_seed_and_leaves_global_randomness_alone(uninterrupted):
-    import torch
-
     run = capsulegan.load(uninterrupted)
     state = torch.get_rng_state()
     images = run.sample(1030, seed=3)
@@ -278,5 +358,6 @@ def test_a_classifier_run(tmp_path):
     run = train(small("capsnet", images=640, average_half_life=0), tmp_path / "judge")
     assert run.finished
     assert run.classifier.classes == 10
+    assert json.loads((tmp_path / "judge" / "config.json").read_text())["preset"] == "deep"
     with pytest.raises(UserError, match="is a classifier"):
         _ = run.generator

@@ -1,17 +1,23 @@
 import copy
+import functools
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.optim import Adam
+from lightning_fabric import Fabric
+from torch.optim import SGD, Adam
 
 from capsulegan.data import load_data
 from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
-from capsulegan.objectives import CrossEntropy, Margin
+from capsulegan.objectives import CrossEntropy, Margin, r1_penalty
 from capsulegan.randomness import generator_for, seeded
+from capsulegan.training.batches import Batches
+from capsulegan.training.build import ImageShape
 from capsulegan.training.classification import ClassificationStep
+from capsulegan.training.configuration import Config
 from capsulegan.training.diversity import Diversity
 from capsulegan.training.step import AdversarialStep
+from capsulegan.training.trainee import build_trainee
 
 
 def new_step(discriminator_class=CapsuleDiscriminator, objective=None, learning_rate=1e-3):
@@ -20,7 +26,9 @@ def new_step(discriminator_class=CapsuleDiscriminator, objective=None, learning_
     optimizers = [Adam(net.parameters(), lr=learning_rate, fused=True) for net in (generator, discriminator)]
     objective = objective or Margin()
     watch = Diversity(load_data("digits", "train"), torch.device("cpu"))
-    return AdversarialStep(generator, discriminator, objective, *optimizers, torch.Tensor.backward, watch)
+    penalty = functools.partial(r1_penalty, discriminator)
+    backward = torch.Tensor.backward
+    return AdversarialStep(generator, discriminator, objective, *optimizers, backward, penalty, watch)
 
 
 def batch():
@@ -55,6 +63,78 @@ def test_a_step_is_one_update_of_each_network_written_out():
     torch.testing.assert_close(scalars["generator_loss"], opinion.detach())
     torch.testing.assert_close(weights(step.discriminator), weights(discriminator), rtol=0, atol=1e-6)
     torch.testing.assert_close(weights(step.generator), weights(generator), rtol=0, atol=1e-6)
+
+
+def penalty_written_out(discriminator, images):
+    """Half the squared length of each image's gradient, averaged."""
+    images = images.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+    return sum(0.5 * (slope**2).sum() for slope in slopes) / len(slopes)
+
+
+@pytest.mark.parametrize("discriminator_class", [ConvDiscriminator, CapsuleDiscriminator])
+def test_the_gradient_penalty_adds_its_own_term_and_nothing_else(discriminator_class):
+    real, latents = batch()
+    plain, penalised = new_step(discriminator_class), new_step(discriminator_class)
+    for step in (plain, penalised):  # whose updates are sums
+        step.discriminator_optimizer = SGD(step.discriminator.parameters(), lr=0.01, fused=True)
+    start = copy.deepcopy(plain.discriminator)
+    penalty = penalty_written_out(start, real)
+    penalty.backward()
+    gradient = torch.cat(
+        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in start.parameters()]
+    )
+    fake = plain.generator(latents).detach()
+    without = plain.update_discriminator(real, fake)
+    with_it = penalised.update_discriminator(real, fake, r1_weight=3.0)
+    assert penalty > 0
+    torch.testing.assert_close(
+        with_it["discriminator_loss"] - without["discriminator_loss"], 3 * penalty.detach()
+    )
+    moved = weights(penalised.discriminator) - weights(plain.discriminator)
+    torch.testing.assert_close(moved, -0.01 * 3 * gradient, rtol=1e-3, atol=1e-6)
+    assert torch.equal(with_it["real_probability"], without["real_probability"])
+    assert torch.equal(with_it["fake_probability"], without["fake_probability"])
+
+
+def new_trainee(model="capsulegan", precision="32-true", **settings):
+    config = Config(model, "digits", batch_size=8, width=4, latent_dim=4, **settings)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    return build_trainee(config, load_data("digits", "train"), ImageShape(8, 1, 10), fabric)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("number", [0, 1, 8, 15, 16, 17, 48])
+def test_the_gradient_penalty_comes_every_16_steps_in_float32_with_16_times_its_weight(number, precision):
+    plain, penalised = (new_trainee(precision=precision, r1_weight=weight) for weight in (0.0, 0.25))
+    images = Batches(load_data("digits", "train"), 8, seed=0).images(number)
+    penalty = penalty_written_out(copy.deepcopy(plain.networks["discriminator"]), images).item()
+    losses = [trainee.advance(number)["discriminator_loss"].item() for trainee in (plain, penalised)]
+    expected = 16 * 0.25 * penalty if number % 16 == 0 else 0
+    assert penalty > 0.01
+    assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+RATES = {
+    "generator_learning_rate": 1e-3,
+    "discriminator_learning_rate": 3e-3,
+    "classifier_learning_rate": 5e-3,
+}
+
+
+@pytest.mark.parametrize("model", ["capsulegan", "capsnet"])
+@pytest.mark.parametrize(
+    ("half_life", "number", "share"),
+    [(0, 10**6, 1), (80, 0, 1), (80, 10, 1 / 2), (80, 30, 1 / 8), (160, 10, 0.7071)],
+)
+def test_steps_are_half_as_long_after_each_half_life(model, half_life, number, share):
+    """Adam's first step is as long as its step size in every component that has a gradient."""
+    trainee = new_trainee(model, learning_rate_half_life=half_life, **RATES)
+    before = {name: weights(network) for name, network in trainee.networks.items()}
+    trainee.advance(number)
+    for name, network in trainee.networks.items():
+        longest = (weights(network) - before[name]).abs().max().item()
+        assert longest == pytest.approx(share * RATES[f"{name}_learning_rate"], rel=1e-3)
 
 
 @pytest.mark.parametrize("objective", [CrossEntropy(), Margin()])
