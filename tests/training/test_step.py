@@ -180,6 +180,34 @@ def test_a_step_that_is_not_finite_is_not_applied():
     assert not torch.equal(weights(step.discriminator), before[0])
 
 
+@pytest.mark.parametrize("options", [{}, {"batch_norm": True}])
+def test_a_batch_that_is_not_finite_leaves_no_trace_in_running_statistics(options):
+    discriminator_class = functools.partial(CapsuleDiscriminator, **options) if options else ConvDiscriminator
+    step = new_step(discriminator_class)
+    real, latents = batch()
+    step(real, latents)
+    before = [buffer.clone() for buffer in step.discriminator.buffers() if buffer.is_floating_point()]
+    step(real * torch.nan, latents)
+    after = [buffer for buffer in step.discriminator.buffers() if buffer.is_floating_point()]
+    assert before
+    assert all(map(torch.equal, before, after))
+    step(real, latents)
+    assert not any(map(torch.equal, before, after))
+    assert all(buffer.isfinite().all() for buffer in after)
+
+
+def test_a_classifier_too_forgets_a_batch_that_is_not_finite():
+    with seeded(0, "test"):
+        capsnet = CapsNet(8, classes=3)
+    step = ClassificationStep(capsnet, capsnet, Adam(capsnet.parameters(), fused=True), torch.Tensor.backward)
+    real, _ = batch()
+    before = [buffer.clone() for buffer in capsnet.buffers()]
+    step(real * torch.inf, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert all(buffer.isfinite().all() for buffer in capsnet.buffers())
+    step(real, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert not any(map(torch.equal, before, capsnet.buffers()))
+
+
 def test_the_scalars_are_those_that_are_promised():
     step = new_step()
     assert sorted(step(*batch())) == sorted((*AdversarialStep.SCALARS, *step.watch.names))

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from capsulegan.capsules import margin_loss
 from capsulegan.networks import CapsNet
-from capsulegan.training.step import update
+from capsulegan.training.step import finite_buffers, update
 
 M_PLUS = 0.97
 """Length that the true class is brought to; the others come below 1 - M_PLUS. Sabour et al. have 0.9, which
@@ -34,13 +34,14 @@ class ClassificationStep:
 
     def __call__(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Update the network; return scalars, detached: images (B, C, H, W), labels (B,)."""
-        lengths, capsules = self.network(images)
-        targets = F.one_hot(labels, self.capsnet.classes).to(lengths.dtype)
-        margin = margin_loss(lengths, targets, M_PLUS, 1 - M_PLUS)
-        difference = (self.capsnet.reconstruct(capsules, labels) - images) / 2  # of pixels in [0, 1]
-        reconstruction = difference.square().flatten(1).sum(dim=1).mean()
-        loss = margin + RECONSTRUCTION_WEIGHT * reconstruction
-        norm = update(self.network, self.optimizer, loss, self.backward)
+        with finite_buffers(self.network):
+            lengths, capsules = self.network(images)
+            targets = F.one_hot(labels, self.capsnet.classes).to(lengths.dtype)
+            margin = margin_loss(lengths, targets, M_PLUS, 1 - M_PLUS)
+            difference = (self.capsnet.reconstruct(capsules, labels) - images) / 2  # of pixels in [0, 1]
+            reconstruction = difference.square().flatten(1).sum(dim=1).mean()
+            loss = margin + RECONSTRUCTION_WEIGHT * reconstruction
+            norm = update(self.network, self.optimizer, loss, self.backward)
         return {
             "margin_loss": margin.detach(),
             "reconstruction_error": reconstruction.detach(),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,8 +45,10 @@ class AdversarialStep:
 
     def __call__(self, real: Tensor, latents: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
         """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim)."""
-        fake = self.generator(latents)
-        return {**self.update_discriminator(real, fake.detach(), r1_weight), **self.update_generator(fake)}
+        with finite_buffers(self.generator, self.discriminator):
+            fake = self.generator(latents)
+            scalars = self.update_discriminator(real, fake.detach(), r1_weight)
+            return {**scalars, **self.update_generator(fake)}
 
     def update_discriminator(self, real: Tensor, fake: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
         """Make the discriminator tell these real and generated images apart a little better."""
@@ -72,6 +75,19 @@ class AdversarialStep:
             "generator_gradient_norm": norm,
             **self.watch(fake.detach()),
         }
+
+
+@contextlib.contextmanager
+def finite_buffers(*networks: nn.Module) -> Iterator[None]:
+    """Put back buffers (batch norm's running statistics) that a block left with values that are not finite.
+
+    They are averages over all batches: one bad batch would stay in them for good.
+    """
+    buffers = [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
+    before = [buffer.clone() for buffer in buffers]
+    yield
+    for buffer, kept in zip(buffers, before, strict=True):
+        buffer.copy_(torch.where(buffer.isfinite().all(), buffer, kept))
 
 
 def update(
