@@ -207,7 +207,7 @@ def test_training_has_the_losses_of_the_literal_procedure(monkeypatch):
 
     def losses():
         torch.manual_seed(0)
-        network = CapsNet(8)
+        network = CapsNet(8, preset="small")
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
         values = []
         for step in range(100):
