@@ -23,6 +23,7 @@ import torch
 from lightning_fabric import Fabric
 
 from capsulegan import load
+from capsulegan.allocator import keep_freed_memory
 from capsulegan.data import ImageData, load_data
 from capsulegan.data.images import make_image_data
 from capsulegan.evaluation.label_spreading import Spreader
@@ -40,7 +41,6 @@ from capsulegan.evaluation.settings import SpreadingSettings
 from capsulegan.files import write_json
 from capsulegan.networks import CapsNet, Generator
 from capsulegan.randomness import latents_for
-from capsulegan.training.allocator import keep_freed_memory
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config

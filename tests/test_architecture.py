@@ -14,7 +14,7 @@ import capsulegan
 
 ROOT = Path(capsulegan.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATIONS = ("errors", "files", "lazy", "pictures", "randomness", "sizes", "tensors")
+FOUNDATIONS = ("allocator", "errors", "files", "lazy", "pictures", "randomness", "sizes", "tensors")
 ROOMS = (
     "foundations",
     "capsules",

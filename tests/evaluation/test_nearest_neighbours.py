@@ -3,7 +3,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from capsulegan.evaluation import neighbours as module
-from capsulegan.evaluation.neighbours import merged, neighbours
+from capsulegan.evaluation.neighbours import closeness, least, merged, neighbours
 
 
 def points(count, features=12):
@@ -53,3 +53,20 @@ def test_merging_equals_searching_all_points_at_once(first, second, k):
     expected = neighbours(queries, torch.cat([a, b]), k)
     assert torch.equal(found.indices, expected.indices)
     torch.testing.assert_close(found.distances, expected.distances, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("columns", "k"), [(5, 3), (1400, 7), (1500, 7), (1533, 7), (4099, 20)])
+def test_the_least_of_a_row_are_found_by_the_minima_of_groups(columns, k):
+    values = torch.randn(30, columns, generator=torch.Generator().manual_seed(0))
+    values[:, -1] = -9.0  # in the part that fills no group, where there is one
+    found, where = least(values, k)
+    assert torch.equal(found, values.sort(dim=1).values[:, :k])
+    assert torch.equal(values.gather(1, where), found)
+
+
+def test_closeness_is_the_square_of_the_distance_but_for_the_query_s_own():
+    generator = torch.Generator().manual_seed(0)
+    queries, points = torch.rand(20, 30, generator=generator), torch.rand(50, 30, generator=generator)
+    expected = torch.cdist(queries.double(), points.double()).square()
+    found = closeness(queries, points, points.square().sum(dim=1)) + queries.square().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import capsulegan
+from capsulegan.allocator import keep_freed_memory
 from capsulegan.errors import UserError
-from capsulegan.training.allocator import keep_freed_memory
 from capsulegan.training.configuration import Config
 from capsulegan.training.interruption import Interrupted
 from capsulegan.training.loop import TrainingFailed, train

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from torch import Tensor
 
+from capsulegan.allocator import keep_freed_memory
 from capsulegan.errors import UserError
 from capsulegan.evaluation.intervals import Share, share
 from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
@@ -95,6 +96,7 @@ class Spreader:
     def __init__(
         self, unlabelled: ArrayLike | Tensor, queries: ArrayLike | Tensor, reach: int = REACH
     ) -> None:
+        keep_freed_memory()  # blocks of distances would be mapped and zeroed anew each time, half of the cost
         self.unlabelled, self.queries, self.reach = flat_pixels(unlabelled), flat_pixels(queries), reach
         check_one_size(self.unlabelled, self.queries)
         self._among = neighbours(self.unlabelled, self.unlabelled, reach)

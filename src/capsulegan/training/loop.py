@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from capsulegan.allocator import keep_freed_memory
 from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
 from capsulegan.pictures import write_grid
 from capsulegan.tensors import copy_into, write_tensors
-from capsulegan.training.allocator import keep_freed_memory
 from capsulegan.training.batches import scaled
 from capsulegan.training.checkpoint import load_checkpoint, save_checkpoint
 from capsulegan.training.configuration import Config

@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from capsulegan.training import allocator
-from capsulegan.training.allocator import keep_freed_memory
+from capsulegan import allocator
+from capsulegan.allocator import keep_freed_memory
 
 IS_GLIBC = platform.libc_ver()[0] == "glibc"
 
 # 64 MiB are 16,384 pages of 4 KiB, each of which faults where it was mapped anew
 SCRIPT = """
 import ctypes, resource, sys
-from capsulegan.training.allocator import keep_freed_memory
+from capsulegan.allocator import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
