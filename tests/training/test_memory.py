@@ -51,6 +51,12 @@ def test_what_no_machine_holds_is_refused_before_anything_is_written(tmp_path, s
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("head", ["one", "hidden", "two", "attention"])
+def test_every_head_is_counted(head):
+    check_memory(Config("capsulegan", "mnist", head=head), SHAPE)
+    assert least_bytes(Config("capsulegan", "mnist", head=head), SHAPE) > 2**20
+
+
 def test_every_default_fits():
     for model in ("gan", "capsulegan", "capsnet"):
         for shape in (SHAPE, ImageShape(32, 3, 10), ImageShape(128, 3, 2)):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from capsulegan.errors import UserError
+from capsulegan.networks import CapsNet, CapsuleDiscriminator
 from capsulegan.tensors import parameter_count
 from capsulegan.training.build import (
     CLASSIFIERS,
@@ -50,7 +51,7 @@ def least_bytes(config: Config, shape: ImageShape) -> int:
         if config.model in CLASSIFIERS:
             classifier = build_classifier(config, shape)
             weights = parameter_count(classifier)
-            outputs = output_count(nn.Sequential(classifier.trunk, classifier.primary), images)
+            outputs = output_count(classifier, images)
         else:
             generator, discriminator = build_generator(config, shape), build_discriminator(config, shape)
             weights = parameter_count(generator) + parameter_count(discriminator)
@@ -66,6 +67,8 @@ def output_count(network: nn.Module, batch: Tensor) -> int:
     def count(_: nn.Module, __: object, output: Tensor) -> None:
         counts.append(output.numel())
 
+    if isinstance(network, CapsNet | CapsuleDiscriminator):  # routing does not run on the meta device
+        network = nn.Sequential(network.trunk, network.primary)
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(count)
