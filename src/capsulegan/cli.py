@@ -89,7 +89,7 @@ class Sample(Command):
     """Draw images from a run's generator."""
 
     run: Positional[str]
-    """A run folder, or a hub id."""
+    """A run folder, a run that comes with the package, or a hub id."""
     count: int = 64
     """Images to draw."""
     seed: int = 0
@@ -157,7 +157,7 @@ class Classify(Command):
     """Classify real test images by label spreading, a run's images being the unlabelled ones."""
 
     run: Positional[str]
-    """A run folder, or a hub id."""
+    """A run folder, a run that comes with the package, or a hub id."""
     labels: tuple[int, ...] = ()
     """Numbers of labelled images; none: 100, 1,000 and 10,000, as far as the data has them."""
     unlabelled: int = 50_000
@@ -199,7 +199,7 @@ class Evaluate(Command):
     """Score a run's images on the features of a judge: distances, class diversity."""
 
     run: Positional[str]
-    """A run folder, or a hub id."""
+    """A run folder, a run that comes with the package, or a hub id."""
     judge: str | None = None
     """A capsnet run on the same data; if not given, the one of this package, or one beside the run."""
     samples: int = 10_000
