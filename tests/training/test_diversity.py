@@ -55,6 +55,14 @@ def test_images_without_classes_have_a_deviation_alone(digits):
         assert list(diversity(scaled(digits.images[:8]))) == ["image_deviation"]
 
 
+def test_images_that_come_class_by_class_are_looked_at_from_all_classes(monkeypatch, digits):
+    monkeypatch.setattr("capsulegan.training.diversity.MOST_IMAGES", 100)
+    order = np.argsort(digits.labels, kind="stable")
+    by_class = make_image_data("x", digits.images[order], digits.labels[order], digits.classes)
+    measured = Diversity(by_class, CPU)(scaled(digits.images[:1000]))
+    assert measured["class_entropy"] > 2.2
+
+
 def test_a_generator_that_loses_its_classes_is_noticed(tmp_path, monkeypatch, digits):
     """The generator's digits are replaced, from one step on, by real zeros: ten classes become one."""
     zeros = scaled(digits.images[digits.labels == 0][:64])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from capsulegan.bench.measure import Comparison, Work, median_seconds
+from capsulegan.capsules.convolution import WideConvolution
 from capsulegan.data.images import make_image_data
 from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config
@@ -174,6 +175,15 @@ def compare_choices(budget: float = 20.0) -> list[Comparison]:
             Comparison(f"{model} step, {name}", "as chosen", "seconds", seconds[name], seconds["as chosen"])
             for name in list(cases)[1:]
         ]
+    plain = trainee_of("capsulegan", "capsnet")
+    for module in plain.networks["discriminator"].modules():
+        if isinstance(module, WideConvolution):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+    seconds = median_seconds(
+        {"as chosen": steps_of(trainee_of("capsulegan", "capsnet")), "plain": steps_of(plain)}, budget
+    )
+    part = "capsulegan step, capsnet, torch.nn.Conv2d"
+    comparisons.append(Comparison(part, "as chosen", "seconds", seconds["plain"], seconds["as chosen"]))
     return comparisons
 
 

@@ -50,9 +50,8 @@ class Convolution(torch.autograd.Function):
         images, weight = ctx.saved_tensors
         of_images = of_weight = None
         if ctx.needs_input_grad[0]:
-            size = images.shape
             of_images = conv2d_input(  # type: ignore[no-untyped-call]
-                size, weight, gradient, stride=ctx.stride, padding=ctx.padding
+                images.shape, weight, gradient, stride=ctx.stride, padding=ctx.padding
             )
         if ctx.needs_input_grad[1]:
             out_channels, channels, size, _ = weight.shape

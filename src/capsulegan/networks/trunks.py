@@ -64,9 +64,8 @@ def capsnet_trunk(image_size: int, channels: int, batch_norm: bool) -> tuple[nn.
     """Return the 9x9 convolution and the primary capsules of Sabour et al. (2017), padded."""
     unpadded = image_size >= 20  # smaller images would have no map left for the 9x9 primary filters
     layers = [convolution(channels, 256, 9, padding=0 if unpadded else 4), *norm(256, batch_norm), nn.ReLU()]
-    return nn.Sequential(*layers), PrimaryCapsules(
-        256, 32, 8, kernel_size=9, stride=2, padding=1 if unpadded else 4
-    )
+    primary = PrimaryCapsules(256, 32, 8, kernel_size=9, stride=2, padding=1 if unpadded else 4)
+    return nn.Sequential(*layers), primary
 
 
 def norm(channels: int, wanted: bool = True) -> list[nn.Module]:

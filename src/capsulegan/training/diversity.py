@@ -32,8 +32,9 @@ class Diversity:
         self._means: Tensor | None = None
         if data.labels is not None and len(data.classes) > 1:
             self.names += ("class_entropy",)
-            images = scaled(data.images[:MOST_IMAGES]).flatten(1)
-            labels = torch.from_numpy(data.labels[:MOST_IMAGES].copy())
+            every = -(-len(data.images) // MOST_IMAGES)  # folders come class by class: take some of all
+            images = scaled(data.images[::every]).flatten(1)
+            labels = torch.from_numpy(data.labels[::every].copy())
             present = torch.unique(labels)
             self._means = torch.stack([images[labels == label].mean(dim=0) for label in present]).to(device)
 
