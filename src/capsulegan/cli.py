@@ -62,7 +62,8 @@ class Train(Config, Command):
     """Train one model."""
 
     model: Positional[str]
-    """gan, capsulegan, gan-margin, capsulegan-bce; or capsnet, a classifier."""
+    """gan, capsulegan, gan-margin, capsulegan-bce; the same by the best recipe found, as capsulegan-best; or
+    capsnet, a classifier."""
     data: str
     """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
     out: Path | None = None

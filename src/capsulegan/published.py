@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from capsulegan.errors import UserError
-from capsulegan.training.build import CLASSIFIERS
+from capsulegan.training.recipes import CLASSIFIERS
 from capsulegan.training.run import Run, read_description
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -13,7 +13,6 @@ from capsulegan.evaluation import balanced_threshold, generative_adversarial_met
 from capsulegan.evaluation.scores import class_entropy, frechet_distance, kernel_distance
 from capsulegan.objectives import CrossEntropy, Margin
 from capsulegan.training.build import (
-    CLASSIFIERS,
     MODELS,
     ImageShape,
     build_classifier,
@@ -21,12 +20,13 @@ from capsulegan.training.build import (
     build_generator,
 )
 from capsulegan.training.configuration import CHOICES, Config
+from capsulegan.training.recipes import CLASSIFIERS
 
 SHAPE = ImageShape(size=8, channels=1, classes=10)
 PRESETS = CHOICES["preset"]
 SETTINGS = [
     *((model, {}) for model in (*MODELS, *CLASSIFIERS)),
-    *((model, {"preset": preset}) for model in ("capsulegan", *CLASSIFIERS) for preset in PRESETS[1:]),
+    *((model, {"preset": preset}) for model in ("capsulegan", *CLASSIFIERS) for preset in PRESETS),
     *(("capsulegan", {"head": head}) for head in CHOICES["head"][1:]),
     ("capsulegan", {"batch_norm": True}),
     ("capsulegan", {"preset": "capsnet", "batch_norm": True}),

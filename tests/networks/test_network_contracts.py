@@ -12,7 +12,6 @@ from capsulegan.networks.trunks import PRESETS
 from capsulegan.randomness import seeded
 from capsulegan.tensors import load_weights, parameter_count, write_tensors
 from capsulegan.training.build import (
-    CLASSIFIERS,
     MODELS,
     ImageShape,
     build_classifier,
@@ -21,6 +20,7 @@ from capsulegan.training.build import (
     spectrally_normalised,
 )
 from capsulegan.training.configuration import Config
+from capsulegan.training.recipes import CLASSIFIERS
 
 SIZES = (8, 12, 16, 20, 28, 32, 64, 128)
 CHANNELS = (1, 3)
@@ -289,14 +289,14 @@ def test_two_builds_under_one_seed_are_equal(kind):
     assert not same(first, third)
 
 
-@pytest.mark.parametrize("preset", ["auto", *PRESETS])
+@pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_the_preset_of_the_configuration_reaches_the_network(preset):
     shape = ImageShape(size=8, channels=3, classes=10)
     discriminator = build_discriminator(Config("capsulegan", "digits", preset=preset), shape)
-    wanted = CapsuleDiscriminator(8, 3, preset="small" if preset == "auto" else preset)
+    wanted = CapsuleDiscriminator(8, 3, preset=preset or "small")
     assert parameter_count(discriminator) == parameter_count(wanted)
     classifier = build_classifier(Config("capsnet", "digits", preset=preset), shape)
-    wanted = CapsNet(8, 3, preset="deep" if preset == "auto" else preset)
+    wanted = CapsNet(8, 3, preset=preset or "deep")
     assert parameter_count(classifier) == parameter_count(wanted)
 
 

@@ -6,6 +6,7 @@ from capsulegan.errors import UserError
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.training.configuration import CHANGEABLE, Config
 from capsulegan.training.environment import resolved
+from capsulegan.training.recipes import ADVERSARIAL, BEST_RECIPES
 
 
 def test_json_round_trip_keeps_every_setting():
@@ -96,6 +97,17 @@ def test_the_preset_is_the_models_own_unless_it_is_given(model, preset):
     assert left_open == resolved(left_open) == resolved(Config(model, "digits", preset=preset, **machine))
     for given in ("small", "capsnet", "deep"):
         assert resolved(Config(model, "digits", preset=given, **machine)).preset == given
+
+
+def test_a_model_ending_in_best_takes_the_best_recipe_but_for_what_is_given():
+    machine = {"device": "cpu", "precision": "32", "threads": 1}
+    for name in ADVERSARIAL:
+        found = resolved(Config(f"{name}-best", "digits", **machine))
+        assert found.recipe == BEST_RECIPES[name.split("-")[0]] != resolved(Config(name, "digits")).recipe
+        given = resolved(Config(f"{name}-best", "digits", r1_weight=0.0, beta1=0.25, **machine))
+        assert (given.r1_weight, given.beta1) == (0.0, 0.25)
+        spelt_out = Config(name, "digits", **dataclasses.asdict(BEST_RECIPES[name.split("-")[0]]), **machine)
+        assert dataclasses.replace(resolved(spelt_out), model=f"{name}-best") == found
 
 
 def test_a_study_gives_its_settings_to_every_run():

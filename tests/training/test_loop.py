@@ -18,6 +18,7 @@ from capsulegan.errors import UserError
 from capsulegan.training.configuration import Config
 from capsulegan.training.interruption import Interrupted
 from capsulegan.training.loop import TrainingFailed, train
+from capsulegan.training.recipes import SETTINGS
 from capsulegan.training.run import locked
 
 SMALL = {
@@ -214,7 +215,7 @@ def test_a_classifier_with_shifts_and_decay_goes_on_where_it_was(tmp_path):
 def test_what_was_left_to_the_machine_and_the_model_is_written_down(uninterrupted):
     config = json.loads((uninterrupted / "config.json").read_text())
     assert config["preset"] == "small"
-    assert "auto" not in config.values()
+    assert not {"auto", None} & {config[name] for name in (*SETTINGS, "device", "precision")}
     facts = json.loads((uninterrupted / "environment.json").read_text())
     assert facts["allocator"] == keep_freed_memory()
     assert train(small(preset="small"), uninterrupted, resume=True).finished

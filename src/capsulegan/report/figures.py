@@ -20,6 +20,7 @@ from capsulegan.report.classification import kernel_groups, label_counts, lines_
 from capsulegan.report.intervals import mean_of
 from capsulegan.report.reading import RunFolder
 from capsulegan.report.table import Row, by_seed, chosen, measured
+from capsulegan.training.recipes import BEST
 
 INK: Final = "#0a0b0c"  # stands for the page's text colour
 FONTS: Final = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -158,7 +159,7 @@ def training_curves(runs: Sequence[RunFolder], models: Sequence[str]) -> list[Dr
 
 def _training_curve(panel: Panel, model: str, logs: Sequence[list[Row]], colour: str) -> Drawing:
     title = f"{words.model_name(model)}: {panel.title}"
-    level = EQUILIBRIUM.get(model) if panel.share else None
+    level = EQUILIBRIUM.get(model.removesuffix(BEST)) if panel.share else None
 
     def plot(axes: Axes) -> None:
         for rows in reversed(logs):  # the first seed on top

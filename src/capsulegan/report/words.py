@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from capsulegan.training.recipes import BEST
+
 MINUS: Final = "\N{MINUS SIGN}"
 MODELS: Final = {
     "gan": "GAN",
@@ -47,7 +49,14 @@ FIGURES: Final = {
 
 def model_name(model: str) -> str:
     """Return a model's name for readers; of a pair "a:b", both."""
-    return " : ".join((MODELS | JUDGES).get(part, part) for part in model.split(":"))
+    return " : ".join(map(part_name, model.split(":")))
+
+
+def part_name(model: str) -> str:
+    """Return the name of a model alone: "CapsuleGAN, best recipe"."""
+    plain = model.removesuffix(BEST)
+    name = (MODELS | JUDGES).get(plain, plain)
+    return name if plain == model else f"{name}, best recipe"
 
 
 def data_name(data: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from capsulegan.errors import UserError, unknown_name
 from capsulegan.evaluation.settings import FEWEST_SAMPLES, SpreadingSettings
-from capsulegan.training.configuration import CHOICES, Config, TrainingSettings, default_images
+from capsulegan.training.configuration import Config, TrainingSettings, default_images
+from capsulegan.training.recipes import CLASSIFIERS, MODELS
 
 JUDGE = "capsnet"
 MOST = {"judge_images": 10**12, "samples": 10**7, "unlabelled": 10**7, "workers": 4096}
@@ -56,8 +57,8 @@ class StudyConfig(TrainingSettings):
         """
         super().__post_init__()
         for name in self.models:
-            if name == JUDGE or name not in CHOICES["model"]:
-                raise unknown_name("model", name, [known for known in CHOICES["model"] if known != JUDGE])
+            if name in CLASSIFIERS or name not in MODELS:
+                raise unknown_name("model", name, [known for known in MODELS if known not in CLASSIFIERS])
         for field, values in (("models", self.models), ("seeds", self.seeds)):
             if not values or len(set(values)) != len(values):
                 raise UserError(f"{field} must be one or more, each once, got {list(values)}")

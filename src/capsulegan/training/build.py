@@ -12,6 +12,7 @@ from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator
 from capsulegan.objectives import CrossEntropy, Margin, Objective
 from capsulegan.randomness import seeded
 from capsulegan.training.configuration import Config
+from capsulegan.training.recipes import BEST
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ MODELS = {
     "gan-margin": Model(ConvDiscriminator, Margin()),
     "capsulegan-bce": Model(CapsuleDiscriminator, CrossEntropy()),
 }
-CLASSIFIERS = ("capsnet",)
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def adversarial_model(name: str) -> Model:
     UserError
         If there is none.
     """
-    if name not in MODELS:
+    if (plain := name.removesuffix(BEST)) not in MODELS:
         raise unknown_name("model", name, MODELS)
-    return MODELS[name]
+    return MODELS[plain]
 
 
 def build_generator(config: Config, shape: ImageShape) -> Generator:
@@ -67,21 +67,21 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
             network: nn.Module = CapsuleDiscriminator(
                 shape.size,
                 shape.channels,
-                config.capsule_preset,
-                batch_norm=config.batch_norm,
+                config.recipe.preset,
+                batch_norm=config.recipe.batch_norm,
                 head=config.head,
                 iterations=config.routing_iterations,
             )
         else:
             network = ConvDiscriminator(shape.size, shape.channels, config.width)
-        return spectrally_normalised(network) if config.spectral_norm else network
+        return spectrally_normalised(network) if config.recipe.spectral_norm else network
 
 
 def build_classifier(config: Config, shape: ImageShape) -> CapsNet:
     """Return the capsule classifier."""
     with seeded(config.seed, "classifier weights"):
         return CapsNet(
-            shape.size, shape.channels, shape.classes, config.capsule_preset, config.routing_iterations
+            shape.size, shape.channels, shape.classes, config.recipe.preset, config.routing_iterations
         )
 
 

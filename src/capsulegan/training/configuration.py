@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from capsulegan.errors import UserError, unknown_name
 from capsulegan.sizes import SIZES, is_image_size
+from capsulegan.training.recipes import MODELS, SETTINGS, Preset, Recipe, recipe_of
 
 CHANGEABLE = frozenset(
     {"images", "log_images", "sample_images", "checkpoint_minutes", "device", "threads", "on_collapse"}
@@ -17,7 +18,10 @@ CHANGEABLE = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How to train, whatever the model. Durations are in images, so they hold at any batch size."""
+    """How to train, whatever the model. Durations are in images, so they hold at any batch size.
+
+    None stands for the model's own value (`capsulegan.training.recipes`).
+    """
 
     images: int = 0
     """How many training images to show in all; 0: 600,000 (10 epochs of MNIST), or 128,000 of the digits."""
@@ -31,33 +35,33 @@ class TrainingSettings:
     """Length of the generator's latent vectors."""
     width: int = 64
     """Channels of the largest maps in the generator and in the convolutional discriminator."""
-    preset: Literal["auto", "small", "capsnet", "deep"] = "auto"
+    preset: Preset | None = None
     """Layers below the last capsules: one convolution and few parameters, as Sabour et al. (2017), or three
-    convolutions with batch norm. auto: deep for the classifier, small for a discriminator."""
+    convolutions with batch norm. Small for a discriminator and deep for the classifier, if not given."""
     head: Literal["one", "hidden", "two", "attention"] = "one"
     """Above the primary capsules of a discriminator: one capsule, as in the paper; ten routed ones below it;
     two routed ones, real and generated; or one with couplings by a softmax over inputs."""
     routing_iterations: int = 3
     """Of layers that route: the classifier's last, and those of the heads."""
-    batch_norm: bool = False
+    batch_norm: bool | None = None
     """Batch norm after the convolutions below the capsule discriminator's primary capsules."""
-    spectral_norm: bool = False
+    spectral_norm: bool | None = None
     """Divide the weights of the discriminator's convolutions by their largest singular value."""
-    r1_weight: float = 0.0
+    r1_weight: float | None = None
     """Weight of half the squared gradient of the discriminator on real images, taken every 16 steps."""
-    generator_learning_rate: float = 2e-4
-    """Adam's step size for the generator."""
-    discriminator_learning_rate: float = 2e-4
-    """Adam's step size for the discriminator."""
+    generator_learning_rate: float | None = None
+    """Adam's step size for the generator; 2e-4 in the plain recipes."""
+    discriminator_learning_rate: float | None = None
+    """Adam's step size for the discriminator; 2e-4 in the plain recipes."""
     classifier_learning_rate: float = 1e-3
     """Adam's step size for the capsnet classifier."""
-    beta1: float = 0.5
-    """Adam's decay of the gradient's mean in adversarial training; the classifier takes 0.9."""
+    beta1: float | None = None
+    """Adam's decay of the gradient's mean: 0.5 in the plain recipes; always 0.9 for the classifier."""
     beta2: float = 0.999
     """Adam's decay of the gradient's mean square."""
-    learning_rate_half_life: int = 0
+    learning_rate_half_life: int | None = None
     """Images after which all step sizes are halved; 0 keeps them as they are."""
-    average_half_life: int = 0
+    average_half_life: int | None = None
     """Half-life, in images, of a moving average of the generator's weights; 0 keeps none."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Of convolutions and matrix products. auto: bf16 where the processor computes in it, else 32."""
@@ -95,18 +99,18 @@ class Config(TrainingSettings):
     """One training run: what to train, on what data, and how."""
 
     model: str
-    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; or capsnet, a classifier."""
+    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; the same by the best recipe found, as
+    capsulegan-best; or capsnet, a classifier."""
     data: str
     """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
     seed: int = 0
     """Everything random is a function of this, of its purpose, and of the step."""
 
     @property
-    def capsule_preset(self) -> Literal["small", "capsnet", "deep"]:
-        """The preset, where it was left to the model."""
-        if self.preset == "auto":
-            return "deep" if self.model == "capsnet" else "small"
-        return self.preset
+    def recipe(self) -> Recipe:
+        """The settings that differ from model to model: what is given here, else the model's own."""
+        given = {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
+        return dataclasses.replace(recipe_of(self.model), **given)
 
     @classmethod
     def from_json(cls, document: Any, source: str) -> Config:
@@ -168,8 +172,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "checkpoint_minutes": (0.0, 10**6),
 }
 CHOICES = {
-    "model": ("gan", "capsulegan", "gan-margin", "capsulegan-bce", "capsnet"),
-    "preset": ("auto", "small", "capsnet", "deep"),
+    "model": MODELS,
+    "preset": get_args(Preset),
     "head": ("one", "hidden", "two", "attention"),
     "precision": ("auto", "32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
@@ -180,21 +184,23 @@ TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "bool": (bool,),
     "float": (int, float),
-    "int | None": (int, type(None)),
 }
 
 
 def check_value(field: dataclasses.Field[Any], value: Any) -> None:
     """Raise UserError if a value is not of its field's type or range (JSON and Python callers give any)."""
     declared, name = str(field.type), field.name
-    expected = TYPES.get(declared, (str,) if declared.startswith("Literal") else (object,))
+    bare = declared.removesuffix(" | None")
+    if value is None and bare != declared:
+        return
+    expected = TYPES.get(bare, (str,) if bare.startswith(("Literal", "Preset")) else (object,))
     if expected != (object,) and type(value) not in expected:  # a bool is no int here
-        raise UserError(f"{name} must be of type {declared}, got {value!r}")
+        raise UserError(f"{name} must be of type {bare}, got {value!r}")
     if name in CHOICES and value not in CHOICES[name]:
         raise unknown_name(name, value, CHOICES[name])
     if name in RANGES:
         low, high = RANGES[name]
         if not low <= value <= high:
             raise UserError(f"{name} must be between {low} and {high}, got {value}")
-    if name == "image_size" and value is not None and not is_image_size(value):
+    if name == "image_size" and not is_image_size(value):
         raise UserError(f"image_size must be {SIZES}, got {value}")

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from capsulegan.training.build import (
-    CLASSIFIERS,
     ImageShape,
     adversarial_model,
     build_classifier,
@@ -16,6 +15,7 @@ from capsulegan.training.build import (
 )
 from capsulegan.training.classification import ClassificationStep
 from capsulegan.training.configuration import Config
+from capsulegan.training.recipes import CLASSIFIERS
 from capsulegan.training.step import AdversarialStep
 from capsulegan.training.trainee import adam
 

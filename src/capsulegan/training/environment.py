@@ -35,7 +35,7 @@ def computes_in_bf16(device: str) -> bool:
 
 
 def resolved(config: Config) -> Config:
-    """Return the configuration with what was left to the machine filled in.
+    """Return the configuration with what was left to the machine, the data and the model filled in.
 
     Raises
     ------
@@ -55,10 +55,10 @@ def resolved(config: Config) -> Config:
     return dataclasses.replace(
         config,
         images=images,
-        preset=config.capsule_preset,
         device=device,
         precision=precision,
         threads=threads,
+        **dataclasses.asdict(config.recipe),
     )
 
 

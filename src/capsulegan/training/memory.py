@@ -11,13 +11,13 @@ from capsulegan.errors import UserError
 from capsulegan.networks import CapsNet, CapsuleDiscriminator
 from capsulegan.tensors import parameter_count
 from capsulegan.training.build import (
-    CLASSIFIERS,
     ImageShape,
     build_classifier,
     build_discriminator,
     build_generator,
 )
 from capsulegan.training.configuration import Config
+from capsulegan.training.recipes import CLASSIFIERS
 
 COPIES = 4
 """Of each weight: itself, its gradient, and Adam's two moments."""

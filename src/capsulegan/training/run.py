@@ -22,7 +22,6 @@ from capsulegan.sizes import is_image_size
 from capsulegan.tensors import load_weights, parameter_count
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import (
-    CLASSIFIERS,
     ImageShape,
     build_classifier,
     build_discriminator,
@@ -30,6 +29,7 @@ from capsulegan.training.build import (
 )
 from capsulegan.training.configuration import Config
 from capsulegan.training.log import read_log
+from capsulegan.training.recipes import CLASSIFIERS
 
 BUILDERS: dict[str, Callable[[Config, ImageShape], nn.Module]] = {
     "generator": build_generator,

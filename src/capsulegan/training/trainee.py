@@ -20,7 +20,6 @@ from capsulegan.randomness import latents_for
 from capsulegan.training.average import update_average
 from capsulegan.training.batches import Batches, shifted, turned, unscaled
 from capsulegan.training.build import (
-    CLASSIFIERS,
     ImageShape,
     adversarial_model,
     build_classifier,
@@ -31,6 +30,7 @@ from capsulegan.training.checkpoint import optimizer_state
 from capsulegan.training.classification import ClassificationStep
 from capsulegan.training.configuration import Config
 from capsulegan.training.diversity import Diversity
+from capsulegan.training.recipes import CLASSIFIERS
 from capsulegan.training.step import AdversarialStep
 
 if TYPE_CHECKING:
@@ -77,17 +77,18 @@ def build_trainee(config: Config, data: ImageData, shape: ImageShape, fabric: Fa
 
 def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
     """Return a generator and a discriminator to be trained against each other."""
+    recipe = config.recipe
     generator = build_generator(config, shape).to(fabric.device)
     discriminator = build_discriminator(config, shape).to(fabric.device)
-    average = copy.deepcopy(generator).requires_grad_(False) if config.average_half_life else None
+    average = copy.deepcopy(generator).requires_grad_(False) if recipe.average_half_life else None
     drawn = generator if average is None else average
     diversity = Diversity(batches.data, fabric.device)
     step = AdversarialStep(
         fabric.setup_module(generator),
         fabric.setup_module(discriminator),
         adversarial_model(config.model).objective,
-        adam(generator, config.generator_learning_rate, config.beta1, config.beta2),
-        adam(discriminator, config.discriminator_learning_rate, config.beta1, config.beta2),
+        adam(generator, recipe.generator_learning_rate, recipe.beta1, config.beta2),
+        adam(discriminator, recipe.discriminator_learning_rate, recipe.beta1, config.beta2),
         fabric.backward,
         functools.partial(r1_penalty, discriminator),  # outside the fabric: in float32
         diversity,
@@ -96,12 +97,12 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
     def advance(number: int) -> dict[str, Tensor]:
         real = batches.images(number).to(fabric.device)
         latents = latents_for(config.seed, "training latents", number, config.batch_size, config.latent_dim)
-        scheduled(step.generator_optimizer, config.generator_learning_rate, number, config)
-        scheduled(step.discriminator_optimizer, config.discriminator_learning_rate, number, config)
-        r1_weight = R1_EVERY * config.r1_weight if number % R1_EVERY == 0 else 0.0
+        scheduled(step.generator_optimizer, recipe.generator_learning_rate, number, config)
+        scheduled(step.discriminator_optimizer, recipe.discriminator_learning_rate, number, config)
+        r1_weight = R1_EVERY * recipe.r1_weight if number % R1_EVERY == 0 else 0.0
         scalars = step(real, latents.to(fabric.device), r1_weight)
         if average is not None:
-            update_average(average, generator, config.batch_size, config.average_half_life)
+            update_average(average, generator, config.batch_size, recipe.average_half_life)
         return scalars
 
     @torch.no_grad()
@@ -153,8 +154,8 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
 
 def scheduled(optimizer: Optimizer, learning_rate: float, number: int, config: Config) -> None:
     """Set the step size that the configuration has for this step."""
-    if config.learning_rate_half_life:
-        learning_rate *= 0.5 ** (number * config.batch_size / config.learning_rate_half_life)
+    if half_life := config.recipe.learning_rate_half_life:
+        learning_rate *= 0.5 ** (number * config.batch_size / half_life)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 

@@ -1,0 +1,59 @@
+"""The recipes that models are trained by: plain ones, and the best that were found. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from capsulegan.errors import unknown_name
+
+Preset = Literal["small", "capsnet", "deep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings that each model has values for, as `TrainingSettings` explains them. Here the plain ones."""
+
+    preset: Preset = "small"
+    batch_norm: bool = False
+    spectral_norm: bool = False
+    r1_weight: float = 0.0
+    generator_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 2e-4
+    beta1: float = 0.5
+    learning_rate_half_life: int = 0
+    average_half_life: int = 0
+
+
+SETTINGS = tuple(field.name for field in dataclasses.fields(Recipe))
+"""The names of a recipe's settings."""
+ADVERSARIAL = ("gan", "capsulegan", "gan-margin", "capsulegan-bce")
+BEST = "-best"
+"""Ends the name of a model that is trained by the best recipe found for it."""
+CLASSIFIERS = ("capsnet",)
+MODELS = (*ADVERSARIAL, *(name + BEST for name in ADVERSARIAL), *CLASSIFIERS)
+"""All that can be trained."""
+BEST_RECIPES: dict[str, Recipe] = {
+    "gan": Recipe(r1_weight=0.1),
+    "capsulegan": Recipe(r1_weight=0.1),
+}
+"""Found on MNIST by `benchmarks/recipes.py`, for each discriminator; docs/experiments.md has all that was
+tried. A model with the other loss takes its discriminator's."""
+
+
+def recipe_of(model: str) -> Recipe:
+    """Return how a model is trained where nothing else is said.
+
+    Raises
+    ------
+    UserError
+        If there is no such model.
+    """
+    if model not in MODELS:
+        raise unknown_name("model", model, MODELS)
+    if model in CLASSIFIERS:
+        return Recipe(preset="deep")
+    if model.endswith(BEST):
+        return BEST_RECIPES[model.split("-")[0]]
+    return Recipe()
