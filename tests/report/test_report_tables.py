@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from capsulegan.report import Table, paper, tables_of, to_markdown
+from capsulegan.report.comparisons import EFFECTS, effects
 from capsulegan.report.intervals import mean_of, paired_difference
-from capsulegan.report.words import number
+from capsulegan.report.words import number, p_value
 
 from .conftest import make_rows
 
@@ -56,6 +57,37 @@ def test_a_paired_difference_takes_common_seeds_and_agrees_with_the_paired_t_tes
     assert difference.seeds == 3
     assert difference.half_width == pytest.approx((high - low) / 2)
     assert difference.excludes_zero == (test.pvalue < 0.05)
+    assert difference.p_value == pytest.approx(test.pvalue)
+
+
+def test_the_factors_of_the_2_x_2_design_are_told_apart() -> None:
+    """Errors built from known effects, with a part of each seed that cancels."""
+    capsules, loss, interaction = -0.03, 0.02, 0.008
+    seeds = {
+        seed: {
+            "gan": 0.3 + noise,
+            "gan-margin": 0.3 + noise + loss - interaction / 2,
+            "capsulegan-bce": 0.3 + noise + capsules - interaction / 2 + 0.001 * seed,
+            "capsulegan": 0.3 + noise + capsules + loss + 0.001 * seed,
+        }
+        for seed, noise in enumerate((0.1, -0.2, 0.4))
+    }
+    columns = {"error": {model: {seed: row[model] for seed, row in seeds.items()} for model in seeds[0]}}
+    (table,) = effects("classification", "Capsules or loss", "", columns, 4)
+    found = {row[0]: row[1:] for row in table.rows}
+    drift = [0.001 * seed for seed in seeds]
+    half = stats.t.ppf(0.975, 2) * stats.sem(drift)
+    p = stats.ttest_1samp([capsules + each for each in drift], 0).pvalue
+    assert found["capsules instead of convolutions"] == (
+        f"{number(capsules + 0.001, 4)} ± {half:.4f} (p {p_value(p)})",
+        "3 seeds",
+    )
+    assert found["margin loss instead of cross-entropy"][0].startswith(f"{loss:.4f} ± 0.0000")
+    assert found["interaction"][0].startswith(f"{interaction:.4f} ± 0.0000")
+    best = {"error": {f"{model}-best": values for model, values in columns["error"].items()}}
+    assert [row[0] for row in effects("", "", "", best)[0].rows] == [f"{e}, best recipes" for e in EFFECTS]
+    three = {"error": {model: columns["error"][model] for model in list(seeds[0])[:3]}}
+    assert effects("", "", "", three) == []
 
 
 def test_the_papers_columns_stand_beside_ours_for_its_data_alone() -> None:
@@ -93,7 +125,8 @@ def test_three_seeds_have_the_mean_the_interval_and_paired_differences() -> None
     difference = [b - a for a, b in zip(*errors.values(), strict=True)]
     line = cells(find(rows, "Differences"), "CapsuleGAN minus GAN")
     half = stats.t.ppf(0.975, 2) * stats.sem(difference)
-    assert line[f"n{SPACE}={SPACE}100"] == f"{number(sum(difference) / 3, 4)} ± {half:.4f}"
+    p = p_value(stats.ttest_1samp(difference, 0).pvalue)
+    assert line[f"n{SPACE}={SPACE}100"] == f"{number(sum(difference) / 3, 4)} ± {half:.4f} (p {p})"
 
 
 def test_verdicts_of_several_seeds_are_counted() -> None:

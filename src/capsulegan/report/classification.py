@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from capsulegan.report import paper, words
+from capsulegan.report.comparisons import comparisons
 from capsulegan.report.table import (
     Row,
     Table,
     by_seed,
     cell,
     chosen,
-    differences,
     distinct,
     grouped,
     notes,
@@ -103,5 +103,5 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
             }
             for n in labels
         }
-        tables += differences("classification", f"Differences, {kernel or 'error'}", command, values, 4)
+        tables += comparisons("classification", kernel or "error", command, values, 4)
     return tables

@@ -20,11 +20,14 @@ class Mean:
         The interval is `value` plus or minus this. None for one seed, which has no interval.
     seeds : int
         The number of seeds.
+    p_value : float or None
+        Two-sided, of Student's t-test that the mean is 0. None where the seeds do not differ.
     """
 
     value: float
     half_width: float | None
     seeds: int
+    p_value: float | None = None
 
     @property
     def excludes_zero(self) -> bool:
@@ -37,10 +40,12 @@ def mean_of(values: Sequence[float], level: float = 0.95) -> Mean:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Mean(mean, None, len(values))
-    from scipy.special import stdtrit
+    from scipy.special import stdtr, stdtrit
 
-    quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
-    return Mean(mean, quantile * statistics.stdev(values) / math.sqrt(len(values)), len(values))
+    freedom, error = len(values) - 1, statistics.stdev(values) / math.sqrt(len(values))
+    quantile = float(stdtrit(freedom, (1 + level) / 2))
+    p_value = 2 * float(stdtr(freedom, -abs(mean) / error)) if error else None
+    return Mean(mean, quantile * error, len(values), p_value)
 
 
 def paired_difference(

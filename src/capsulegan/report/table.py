@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capsulegan.report import words
-from capsulegan.report.intervals import mean_of, paired_difference
+from capsulegan.report.intervals import mean_of
 
 Row = Mapping[str, Any]
 Seeds = dict[Any, float]
@@ -170,38 +169,3 @@ def notes(rows: Iterable[Row]) -> str:
     """Return why figures could not be measured, as a sentence for the caption."""
     reasons = distinct((row for row in rows if not measured(row)), "note")
     return f" Not measurable: {'; '.join(map(str, reasons))}." if reasons else ""
-
-
-def differences(
-    name: str,
-    title: str,
-    command: str,
-    columns: Mapping[str, Mapping[str, Seeds]],
-    decimals: int | None = None,
-) -> list[Table]:
-    """Return the table of paired differences between models; none without two common seeds.
-
-    Parameters
-    ----------
-    columns : mapping
-        Column title -> model -> seed -> value.
-    """
-    models = words.in_order(model for values in columns.values() for model in values)
-    lines = []
-    for first, second in itertools.combinations(models, 2):
-        pairs = [paired_difference(v.get(first, {}), v.get(second, {})) for v in columns.values()]
-        sizes = {pair.seeds for pair in pairs if pair}
-        if sizes:
-            cells = (
-                plus_minus(p.value, p.half_width, decimals) if p and p.half_width is not None else NOT_MADE
-                for p in pairs
-            )
-            seeds = f"{min(sizes)} to {max(sizes)}" if len(sizes) > 1 else str(*sizes)
-            label = f"{words.model_name(second)} minus {words.model_name(first)}"
-            lines.append((label, *cells, f"{seeds} seeds"))
-    caption = (
-        "Mean difference over the seeds that both models have, with its 95 % interval (Student's t on "
-        "the paired differences). An interval that contains 0 shows no difference. Not corrected for "
-        "the number of comparisons."
-    )
-    return [Table(name, title, caption, ("", *columns, "seeds"), tuple(lines), command)] if lines else []

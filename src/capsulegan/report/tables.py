@@ -11,6 +11,7 @@ from typing import Any
 from capsulegan.report import words
 from capsulegan.report.battle import ACCURACIES, RATIOS, battle_tables
 from capsulegan.report.classification import classification_tables
+from capsulegan.report.comparisons import comparisons
 from capsulegan.report.table import (
     NOT_MEASURABLE,
     Row,
@@ -18,7 +19,6 @@ from capsulegan.report.table import (
     by_seed,
     cell,
     chosen,
-    differences,
     distinct,
     grouped,
     measured,
@@ -95,7 +95,7 @@ def _grid(
         for column, own in columns.items()
     }
     table = Table(name, title, caption + notes(rows), ("model", *columns, "seeds"), tuple(lines), command)
-    return [table, *differences(name, f"Differences, {title[0].lower()}{title[1:]}", command, values)]
+    return [table, *comparisons(name, title[0].lower() + title[1:], command, values)]
 
 
 def _evaluation(rows: Sequence[Row], runs: Sequence[str]) -> list[Table]:
@@ -123,7 +123,7 @@ def _evaluation(rows: Sequence[Row], runs: Sequence[str]) -> list[Table]:
 
 
 def _training(rows: Sequence[Row], data: str) -> list[Table]:
-    """Return what training cost; its differences are no finding, so there is no table of them."""
+    """Return what training cost; its comparisons are no finding, so there are no tables of them."""
     trained = [row["model"] for row in rows if row["model"] not in words.JUDGES] or ["MODEL"]
     command = f"capsulegan train {shlex.quote(trained[0])} --data {shlex.quote(data)}"
     caption = "G is the generator, D the discriminator. With two or more seeds: mean ± 95 % interval."

@@ -92,6 +92,11 @@ def number(value: float, decimals: int | None = None) -> str:
     return text.replace("-", MINUS) if text.strip("-0.") else text.lstrip("-")
 
 
+def p_value(value: float) -> str:
+    """Return a p-value for readers, to two digits: "0.034", "< 0.0001"."""
+    return "< 0.0001" if value < 1e-4 else number(value, decimals_of(value, 2))
+
+
 def labelled(n: int) -> str:
     """Return "n = 1,000", which no line end may part."""
     return f"n = {n:,}".replace(" ", "\N{NO-BREAK SPACE}")
