@@ -56,6 +56,18 @@ TRIALS: dict[str, dict[str, Any]] = {
     "r1 0.01": {"r1_weight": 0.01},
     "r1 0.1": {"r1_weight": 0.1},
     "r1 1": {"r1_weight": 1.0},
+    "r1 10": {"r1_weight": 10.0},
+    "r1 1, both 4e-4": {
+        "r1_weight": 1.0,
+        "discriminator_learning_rate": 4e-4,
+        "generator_learning_rate": 4e-4,
+    },
+    "r1 1, discriminator 4e-4": {"r1_weight": 1.0, "discriminator_learning_rate": 4e-4},
+    "r1 1, beta1 0": {"r1_weight": 1.0, "beta1": 0.0},
+    "r1 1, spectral norm": {"r1_weight": 1.0, "spectral_norm": True},
+    "r1 1, decay": {"r1_weight": 1.0, "learning_rate_half_life": 75_000},
+    "r1 1, batch norm": {"r1_weight": 1.0, "batch_norm": True},
+    "r1 1, deep": {"r1_weight": 1.0, "preset": "deep"},
     "spectral norm": {"spectral_norm": True},
     "spectral norm, 4e-4": {"spectral_norm": True, "discriminator_learning_rate": 4e-4},
     "batch norm": {"batch_norm": True},
@@ -64,7 +76,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "batch 32": {"batch_size": 32},
     "float32": {"precision": "32"},
 }
-CAPSULES_ALONE = ("batch norm", "deep")
+CAPSULES_ALONE = ("batch norm", "deep", "r1 1, batch norm", "r1 1, deep")
 HALF_LIFE = 20_000
 VALIDATION = 10_000
 QUERIES, UNLABELLED, LABELS = 2_000, 20_000, (100, 1_000)

@@ -174,7 +174,7 @@ class Classify(Command):
     alpha: float = 0.2
     """Share of its label that a point takes from its neighbours."""
     choose: bool = False
-    """Choose these settings by the error on held-out training images."""
+    """Spread a second time with settings chosen by the error on held-out training images."""
     no_controls: bool = False
     """Leave out the controls: labelled images alone, noise, real images."""
 

@@ -142,8 +142,9 @@ def nearest_labelled(exam: Exam) -> list[ResultRow]:
 def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) -> list[ResultRow]:
     """Return the errors of label spreading for each number of labelled images.
 
-    Neighbours among the unlabelled images are found once, as long as these stay the same. Settings are
-    chosen, if they are to be, for each number by the error on held-out training images.
+    Neighbours among the unlabelled images are found once, as long as these stay the same. If settings are to
+    be chosen, there are two errors for each number: with the exam's settings, and with those of least error
+    on the held-out training images.
     """
     assert exam.train.labels is not None
     assert exam.test.labels is not None
@@ -159,22 +160,37 @@ def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) 
             spreader, previous = Spreader(images, queries, reach), images
         chosen = exam.order[:n]
         known = (exam.train.images[chosen], exam.train.labels[chosen])
-        part = slice(0, len(held_out))
-        settings = exam.settings
+        rows.append(spreading_row(exam, model, spreader, known, exam.settings, started))
         if exam.choose:
+            started = time.monotonic()
+            part = slice(0, len(held_out))
             settings = spreader.choose(*known, exam.train.labels[held_out], part)
-        found = spreader.error(*known, exam.test.labels, settings, slice(len(held_out), None))
-        recorded = {
-            "labels": n,
-            "unlabelled": found.unlabelled,
-            **described(settings),
-            "chosen": exam.choose,
-            "undecided": found.undecided,
-            "dropped_weight": found.dropped_weight,
-        }
-        wrong = round(found.error.value * found.error.n)
-        rows.append(error_row(exam, model, wrong, recorded, started))
+            rows.append(spreading_row(exam, model, spreader, known, settings, started, chosen=True))
     return rows
+
+
+def spreading_row(
+    exam: Exam,
+    model: str,
+    spreader: Spreader,
+    known: tuple[np.ndarray, np.ndarray],
+    settings: SpreadingSettings,
+    started: float,
+    chosen: bool = False,
+) -> ResultRow:
+    """Return the error on the test images, which are the last queries."""
+    queries = slice(len(exam.held_out), None)
+    found = spreader.error(*known, exam.test.labels, settings, queries)  # type: ignore[arg-type]
+    recorded = {
+        "labels": len(known[1]),
+        "unlabelled": found.unlabelled,
+        **described(settings),
+        "chosen": chosen,
+        "undecided": found.undecided,
+        "dropped_weight": found.dropped_weight,
+    }
+    wrong = round(found.error.value * found.error.n)
+    return error_row(exam, model, wrong, recorded, started)
 
 
 def error_row(exam: Exam, model: str, wrong: int, settings: dict[str, object], started: float) -> ResultRow:

@@ -42,8 +42,8 @@ class SpreadingSettings:
 
 
 CANDIDATES = (
-    *(SpreadingSettings("knn", count, alpha=alpha) for alpha in (0.2, 0.8) for count in (5, 7, 15, 50)),
-    *(SpreadingSettings("rbf", REACH, gamma, alpha) for alpha in (0.2, 0.8) for gamma in (0.03, 0.1, 0.3)),
+    *(SpreadingSettings("knn", count) for count in (7, REACH)),
+    *(SpreadingSettings("rbf", count, gamma) for count in (7, 15, REACH) for gamma in (0.03, 0.1, 0.3)),
 )
 """What `Spreader.choose` chooses from."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,12 +38,22 @@ def kernel_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def _kernel(row: Row) -> str:
-    settings = row["settings"]
-    if settings.get("chosen"):
+    if row["settings"].get("chosen"):
         return "settings chosen for each model on held-out training images"
+    return _described(row)
+
+
+def _described(row: Row) -> str:
+    settings = row["settings"]
     kernel = {"knn": "k-nearest-neighbour", "rbf": "radial"}.get(settings["kernel"], str(settings["kernel"]))
     rest = (f"{key} {settings[key]:g}" for key in KERNEL_SETTINGS[1:] if _is_number(settings.get(key)))
     return ", ".join([f"{kernel} kernel", *rest])
+
+
+def _choices(rows: Sequence[Row]) -> str:
+    """Return which settings were chosen how often, as a sentence for the caption."""
+    found = Counter(_described(row) for row in rows if row["settings"].get("chosen"))
+    return f" Chosen: {'; '.join(f'{each} ({n} x)' for each, n in found.most_common())}." if found else ""
 
 
 def _is_number(value: Any) -> bool:
@@ -93,7 +104,7 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
         if published:
             caption += f" Paper: {paper.CITATION}, Table 2, single runs."
         title = f"Classification error, {kernel}" if kernel else "Classification error"
-        caption += notes(group)
+        caption += _choices(group) + notes(group)
         tables.append(Table("classification", title, caption, (*columns, "seeds"), tuple(lines), command))
         values = {
             words.labelled(n): {

@@ -43,7 +43,8 @@ class StudyConfig(TrainingSettings):
     alpha: float = 0.2
     """Share of its label that a point takes from its neighbours."""
     choose: bool = False
-    """Choose these settings by the error on held-out training images, for each model and number."""
+    """Spread labels a second time with settings of least error on held-out training images, chosen for each
+    model and number."""
     workers: int = 0
     """Runs trained side by side, each with its share of the cores; 0: as many as there are cores or runs."""
 
