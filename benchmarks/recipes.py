@@ -5,9 +5,10 @@
 
 Every model gets every trial, with the same images of training. A network sees the first 50,000 training
 images; the other 10,000 are the validation images: the kernel distance on the judge's features is to them,
-and label spreading (20,000 generated images unlabelled, 100 and 1,000 of the first 50,000 labelled) is
-scored on 2,000 of them. Each is scored twice: the generator as it is, and the moving average of its weights
-over a half-life of 20,000 images. Trials that stand in `--out` already are not repeated.
+and label spreading (20,000 generated images unlabelled; 100, 1,000 and 10,000 of the first 50,000 labelled;
+by nearest neighbours and by a radial kernel) is scored on 2,000 of them. Each is scored twice: the generator
+as it is, and the moving average of its weights over a half-life of 20,000 images. Trials that stand in
+`--out` already are not repeated.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from capsulegan.evaluation.scores import (
     Opinion,
     class_entropy,
     class_shares,
+    feature_network,
     frechet_distance,
     kernel_distance,
     opinion,
@@ -79,7 +81,8 @@ TRIALS: dict[str, dict[str, Any]] = {
 CAPSULES_ALONE = ("batch norm", "deep", "r1 1, batch norm", "r1 1, deep")
 HALF_LIFE = 20_000
 VALIDATION = 10_000
-QUERIES, UNLABELLED, LABELS = 2_000, 20_000, (100, 1_000)
+QUERIES, UNLABELLED, LABELS = 2_000, 20_000, (100, 1_000, 10_000)
+KERNELS = {"knn": SpreadingSettings(), "radial": SpreadingSettings("rbf", 15, 0.1)}
 
 
 def main() -> None:
@@ -97,15 +100,21 @@ def main() -> None:
     assert whole.labels is not None
     cut = len(whole.images) - VALIDATION
     train = make_image_data("mnist", whole.images[:cut], whole.labels[:cut], whole.classes)
-    judge = load(arguments.judge).classifier
+    run = load(arguments.judge)
+    judge, features = run.classifier, feature_network(run)
     reference = opinion(judge, whole.images[cut:])
     for trial in arguments.trials:
         for model in arguments.models:
             if trial in CAPSULES_ALONE and not model.startswith("capsulegan"):
                 continue
-            name = f"{model}, {trial}, seed {arguments.seed}, {arguments.images} images"
-            record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            if name in record:
+            key = {
+                "model": model,
+                "trial": trial,
+                "seed": arguments.seed,
+                "images": arguments.images,
+                "judge": features,
+            }
+            if any(key.items() <= row.items() for row in rows_of(arguments.out)):
                 continue
             settings = {"average_half_life": HALF_LIFE, "threads": 1, **TRIALS[trial]}
             config = resolved(
@@ -117,11 +126,15 @@ def main() -> None:
             scores = {
                 kind: scored(each, config, judge, reference, whole) for kind, each in generators.items()
             }
-            row = {"settings": TRIALS[trial], "seconds": seconds, "date": date.today().isoformat(), **scores}
-            print(name, json.dumps(row), flush=True)
-            record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            record["environment"] = environment()
-            write_json(arguments.out, {**record, name: row})
+            row = {**key, "settings": TRIALS[trial], "seconds": seconds, "date": date.today().isoformat()}
+            print(json.dumps(row | scores), flush=True)
+            document = {"environment": environment(), "rows": [*rows_of(arguments.out), row | scores]}
+            write_json(arguments.out, document)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the trials that stand in a file."""
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def trained(config: Config, train: ImageData) -> dict[str, Generator]:
@@ -159,14 +172,10 @@ def scored(
         **shape._asdict(),
     }
     for count in LABELS:
-        chosen = order[:count]
-        error = spreader.error(
-            whole.images[chosen],
-            whole.labels[chosen],
-            whole.labels[cut : cut + QUERIES],
-            SpreadingSettings(),
-        )
-        scores[f"label spreading, n={count}"] = error.error.value
+        known = (whole.images[order[:count]], whole.labels[order[:count]])
+        for kernel, settings in KERNELS.items():
+            error = spreader.error(*known, whole.labels[cut : cut + QUERIES], settings)
+            scores[f"label spreading, {kernel}, n={count}"] = error.error.value
     return {figure: round(value, 6) for figure, value in scores.items()}
 
 
