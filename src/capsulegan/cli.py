@@ -18,6 +18,9 @@ from capsulegan.evaluation.settings import SpreadingSettings
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.training.configuration import Config
 
+AUTO = "auto"
+"""Runs compute on a GPU where there is one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -102,7 +105,7 @@ class Sample(Command):
         from capsulegan.pictures import write_images
         from capsulegan.published import load
 
-        write_images(self.out, load(self.run).sample(self.count, self.seed))
+        write_images(self.out, load(self.run, AUTO).sample(self.count, self.seed))
         document = {"file": str(self.out), "count": self.count, "seed": self.seed}
         console.print_result(self.out, self.json, document)
 
@@ -129,7 +132,7 @@ class Battle(Command):
         from capsulegan.evaluation.battle import tournament
         from capsulegan.published import load
 
-        runs = [load(run) for run in self.runs]
+        runs = [load(run, AUTO) for run in self.runs]
         if len(runs) < 2:
             raise UserError(f"a battle needs two runs or more, got {len(runs)}")
         data, size = self.data or runs[0].config.data, runs[0].data.image_size
@@ -183,7 +186,7 @@ class Classify(Command):
         from capsulegan.evaluation.classification import classify_controls, classify_generated, prepare_exam
         from capsulegan.published import load
 
-        run = load(self.run)
+        run = load(self.run, AUTO)
         settings = SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)
         size = run.data.image_size
         train, test = (load_data(run.config.data, split, image_size=size) for split in ("train", "test"))
@@ -213,8 +216,8 @@ class Evaluate(Command):
         from capsulegan.files import write_json
         from capsulegan.published import WEIGHTS, judge_of, load
 
-        run = load(self.run)
-        judge = load(self.judge) if self.judge else judge_of(run)
+        run = load(self.run, AUTO)
+        judge = load(self.judge, AUTO) if self.judge else judge_of(run)
         rows = evaluate_run(run, judge, self.samples, self.seed)
         if run.folder.parent != WEIGHTS:
             write_json(run.folder / "metrics.json", rows)

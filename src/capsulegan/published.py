@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from capsulegan.errors import UserError
+from capsulegan.training.environment import resolved_device
 from capsulegan.training.recipes import CLASSIFIERS
 from capsulegan.training.run import Run, read_description
 
@@ -15,7 +16,7 @@ RUN_FILES = ("config.json", "environment.json", "*.safetensors")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load(path_or_name: str | Path) -> Run:
+def load(path_or_name: str | Path, device: str = "cpu") -> Run:
     """Return a run.
 
     Parameters
@@ -24,11 +25,13 @@ def load(path_or_name: str | Path) -> Run:
         A run folder; or the name of a run that comes with the package, such as 'capsulegan-mnist'; or the
         id of a model on the Hugging Face hub, 'owner/name', that holds a run folder's files. What is in the
         hub's cache is not fetched again.
+    device : str
+        Where its networks will compute: 'cpu', 'cuda', or 'auto', which is the latter where there is one.
 
     Raises
     ------
     UserError
-        If there is no such run, or its files are not what they should be.
+        If there is no such run, its files are not what they should be, or there is no such device.
     """
     folder = Path(path_or_name)
     try:
@@ -39,7 +42,7 @@ def load(path_or_name: str | Path) -> Run:
         name = str(path_or_name)
         folder = WEIGHTS / name if name in published_names() else from_hub(name)
     config, data = read_description(folder)
-    return Run(folder, config, data)
+    return Run(folder, config, data, resolved_device(device))
 
 
 def published_names() -> list[str]:
@@ -47,10 +50,10 @@ def published_names() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
 
 
-def published_judge(data_digest: str) -> Run | None:
+def published_judge(data_digest: str, device: str = "cpu") -> Run | None:
     """Return the classifier that comes with the package for these training images, if there is one."""
     for name in published_names():
-        run = load(name)
+        run = load(name, device)
         if run.config.model in CLASSIFIERS and run.data.digest == data_digest:
             return run
     return None
@@ -64,10 +67,10 @@ def judge_of(run: Run) -> Run:
     UserError
         If there is neither.
     """
-    if judge := published_judge(run.data.digest):
+    if judge := published_judge(run.data.digest, run.device):
         return judge
     for beside in sorted(run.folder.resolve().parent.glob("capsnet-*")):
-        return load(beside)
+        return load(beside, run.device)
     train = f"capsulegan train capsnet --data {run.config.data}"
     raise UserError(f"no judge beside {run.folder}; `{train}` trains one for --judge")
 

@@ -72,6 +72,18 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(read_tensors(path, network.state_dict()), assign=True)
 
 
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Return a tensor on a device, without the host waiting for the copy to end."""
+    if tensor.device.type == torch.device(device).type:
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network computes: the CPU, if it has no parameters."""
+    return next(network.parameters(), torch.empty(0)).device
+
+
 def parameter_count(network: nn.Module) -> int:
     """Return how many numbers a network learns."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -70,6 +70,7 @@ def test_only_changeable_settings_may_differ():
         "checkpoint_minutes": 1.0,
         "device": "cpu",
         "threads": 1,
+        "deterministic": True,
         "on_collapse": "stop",
     }
     assert set(changed) == CHANGEABLE

@@ -23,6 +23,7 @@ from capsulegan.evaluation.metric import (
     generative_adversarial_metric,
 )
 from capsulegan.evaluation.rows import ResultRow, result_row
+from capsulegan.tensors import device_of, sent
 from capsulegan.training.batches import scaled
 from capsulegan.training.run import Run
 
@@ -184,4 +185,5 @@ def probabilities(discriminator: nn.Module, images: np.ndarray, batch_norm: Batc
     if batch_norm == "batch":
         discriminator = copy.deepcopy(discriminator).train()
     batches = (images[start : start + JUDGED_AT_ONCE] for start in range(0, len(images), JUDGED_AT_ONCE))
-    return torch.cat([discriminator(scaled(batch)).sigmoid() for batch in batches])
+    device = device_of(discriminator)
+    return torch.cat([discriminator(sent(scaled(batch), device)).sigmoid() for batch in batches]).cpu()

@@ -23,6 +23,7 @@ from capsulegan.errors import UserError
 from capsulegan.evaluation.intervals import Share, share
 from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
 from capsulegan.evaluation.settings import CANDIDATES, REACH, SpreadingSettings
+from capsulegan.training.environment import resolved_device
 
 EVERY = slice(None)
 
@@ -97,7 +98,8 @@ class Spreader:
         self, unlabelled: ArrayLike | Tensor, queries: ArrayLike | Tensor, reach: int = REACH
     ) -> None:
         keep_freed_memory()  # blocks of distances would be mapped and zeroed anew each time, half of the cost
-        self.unlabelled, self.queries, self.reach = flat_pixels(unlabelled), flat_pixels(queries), reach
+        self.device = torch.device(resolved_device("auto"))
+        self.unlabelled, self.queries, self.reach = self._pixels(unlabelled), self._pixels(queries), reach
         check_one_size(self.unlabelled, self.queries)
         self._among = neighbours(self.unlabelled, self.unlabelled, reach)
         self._from_queries = neighbours(self.queries, self.unlabelled, reach)
@@ -132,9 +134,13 @@ class Spreader:
         graph = self._graph(labelled, queries)
         return min(candidates, key=lambda each: spread_error(graph, labels, query_labels, each).error.value)
 
+    def _pixels(self, images: ArrayLike | Tensor) -> Tensor:
+        """Return images as rows on the device that distances are computed on."""
+        return flat_pixels(images).to(self.device)
+
     def _graph(self, labelled: ArrayLike | Tensor, queries: slice) -> Graph:
         """Join the labelled images to the unlabelled ones, and to the queries."""
-        points = flat_pixels(labelled)
+        points = self._pixels(labelled)
         check_one_size(self.unlabelled, points)
         count, reach = len(self.unlabelled), self.reach
         from_labelled = merged(

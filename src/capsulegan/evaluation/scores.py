@@ -19,6 +19,7 @@ from capsulegan.evaluation.settings import FEWEST_SAMPLES
 from capsulegan.files import sha256
 from capsulegan.networks import CapsNet
 from capsulegan.randomness import seeded
+from capsulegan.tensors import device_of, sent
 from capsulegan.training.batches import scaled
 from capsulegan.training.run import Run
 
@@ -45,12 +46,12 @@ class Opinion:
 
 @torch.no_grad()
 def opinion(judge: CapsNet, images: np.ndarray) -> Opinion:
-    """Let a judge look at uint8 images (N, H, W, C)."""
-    starts = range(0, len(images), JUDGED_AT_ONCE)
-    said = [judge(scaled(images[start : start + JUDGED_AT_ONCE])) for start in starts]
+    """Let a judge look, where it computes, at uint8 images (N, H, W, C); the answers lie on the CPU."""
+    starts, device = range(0, len(images), JUDGED_AT_ONCE), device_of(judge)
+    said = [judge(sent(scaled(images[start : start + JUDGED_AT_ONCE]), device)) for start in starts]
     return Opinion(
-        torch.cat([each.lengths for each in said]),
-        torch.cat([each.capsules.flatten(1) for each in said]),
+        torch.cat([each.lengths for each in said]).cpu(),
+        torch.cat([each.capsules.flatten(1) for each in said]).cpu(),
     )
 
 

@@ -119,7 +119,7 @@ class Bench:
     @cached_property
     def published_judge(self) -> Run | None:
         """The judge that comes with the package for this data, unless another was asked for."""
-        return None if self.config.judge_images else published_judge(self.train.digest)
+        return None if self.config.judge_images else published_judge(self.train.digest, self.config.device)
 
     @cached_property
     def judge(self) -> Run:
@@ -128,7 +128,7 @@ class Bench:
 
     def run(self, cell: Cell) -> Run:
         """Return a run of the study."""
-        return load(self.folder / "runs" / cell.name)
+        return load(self.folder / "runs" / cell.name, self.config.device)
 
     def exam(self, seed: int) -> Exam:
         """Return the semi-supervised classification of one seed."""

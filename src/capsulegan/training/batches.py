@@ -11,6 +11,7 @@ from torch import Tensor
 
 from capsulegan.data import ImageData
 from capsulegan.randomness import generator_for
+from capsulegan.tensors import sent
 
 
 class Batches:
@@ -26,10 +27,15 @@ class Batches:
         Images a batch; may be larger than N.
     seed : int
         Of the run.
+    device : torch.device, optional
+        Where all images are kept, as uint8, and batches are made. None: in the data's own memory.
     """
 
-    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, data: ImageData, batch_size: int, seed: int, device: torch.device | None = None
+    ) -> None:
         self.data, self.batch_size, self.seed = data, batch_size, seed
+        self._stored = None if device is None else torch.tensor(data.images, device=device)
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
@@ -46,7 +52,10 @@ class Batches:
 
     def images(self, step: int) -> Tensor:
         """Return a step's images, scaled to [-1, 1]: float32 (B, C, H, W)."""
-        return scaled(self.data.images[self.indices(step)])
+        indices = self.indices(step)
+        if self._stored is None:
+            return scaled(self.data.images[indices])
+        return scaled(self._stored[sent(torch.from_numpy(indices), self._stored.device)])
 
     def labels(self, step: int) -> Tensor:
         """Return a step's labels: int64 (B,)."""
@@ -69,10 +78,11 @@ def shifted(images: Tensor, most: int, seed: int, step: int) -> Tensor:
     if most == 0:
         return images
     size, generator = images.shape[-1], generator_for(seed, "shifts", step)
-    offsets = torch.randint(2 * most + 1, (2, len(images), 1), generator=generator)
-    rows, columns = offsets + torch.arange(size)  # (B, H), (B, W)
+    offsets = sent(torch.randint(2 * most + 1, (2, len(images), 1), generator=generator), images.device)
+    rows, columns = offsets + torch.arange(size, device=images.device)  # (B, H), (B, W)
     padded = F.pad(images, [most] * 4, value=-1.0).permute(0, 2, 3, 1)  # (B, H, W, C)
-    moved = padded[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    numbers = torch.arange(len(images), device=images.device)
+    moved = padded[numbers[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2).contiguous()
 
 
@@ -86,13 +96,15 @@ def turned(images: Tensor, seed: int, step: int, degrees: float = 10.0, scale: f
     angle, factor = angle * math.radians(degrees), 1 + factor * scale
     cosine, sine, zero = factor * angle.cos(), factor * angle.sin(), torch.zeros(count)
     matrices = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(count, 2, 3)
+    matrices = sent(matrices, images.device)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images + 1, grid, align_corners=False) - 1
 
 
-def scaled(images: np.ndarray) -> Tensor:
+def scaled(images: np.ndarray | Tensor) -> Tensor:
     """Return uint8 images as networks take them: (N, H, W, C) in 0..255 -> (N, C, H, W) in [-1, 1]."""
-    return torch.tensor(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    levels = images if isinstance(images, Tensor) else torch.tensor(images)
+    return levels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def unscaled(images: Tensor) -> np.ndarray:

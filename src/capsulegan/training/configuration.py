@@ -11,7 +11,16 @@ from capsulegan.sizes import SIZES, is_image_size
 from capsulegan.training.recipes import MODELS, SETTINGS, Preset, Recipe, recipe_of
 
 CHANGEABLE = frozenset(
-    {"images", "log_images", "sample_images", "checkpoint_minutes", "device", "threads", "on_collapse"}
+    {
+        "images",
+        "log_images",
+        "sample_images",
+        "checkpoint_minutes",
+        "device",
+        "threads",
+        "deterministic",
+        "on_collapse",
+    }
 )
 """Settings that a resumed run may change: duration, how often to report, and where to compute."""
 
@@ -69,6 +78,8 @@ class TrainingSettings:
     """CPU threads; 0 takes one for each core. Results are bit-identical only at equal threads."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    deterministic: bool = False
+    """On a GPU, take only algorithms that give the same bits each time; slower. A CPU always does."""
     log_images: int = 6_400
     """Images between two rows of log.jsonl."""
     sample_images: int = 64_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from capsulegan.data import ImageData
@@ -37,6 +36,7 @@ class Diversity:
             labels = torch.from_numpy(data.labels[::every].copy())
             present = torch.unique(labels)
             self._means = torch.stack([images[labels == label].mean(dim=0) for label in present]).to(device)
+            self._classes = torch.arange(len(present), device=device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -47,7 +47,8 @@ class Diversity:
         """
         measured = {"image_deviation": images.std(dim=0).mean()}
         if self._means is not None:
-            nearest = torch.cdist(images.flatten(1).float(), self._means).argmin(dim=1)
-            shares = F.one_hot(nearest, len(self._means)).float().mean(dim=0)
+            distances = torch.cdist(images.flatten(1).float(), self._means)
+            nearest = distances.argmin(dim=1, keepdim=True)
+            shares = (nearest == self._classes).float().mean(dim=0)
             measured["class_entropy"] = torch.special.entr(shares).sum()
         return measured

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from capsulegan.errors import UserError
+from capsulegan.errors import UserError, unknown_name
 from capsulegan.training.configuration import Config, default_images
 
 
@@ -34,6 +34,23 @@ def computes_in_bf16(device: str) -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(processor().get("flags", "").split()))
 
 
+def resolved_device(device: str) -> str:
+    """Return 'cpu' or 'cuda'; 'auto' is a GPU where there is one.
+
+    Raises
+    ------
+    UserError
+        If the device asked for is not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device must be one that is here: no CUDA device was found; use --device cpu")
+    if device not in ("cpu", "cuda"):
+        raise unknown_name("device", device, ("auto", "cpu", "cuda"))
+    return device
+
+
 def resolved(config: Config) -> Config:
     """Return the configuration with what was left to the machine, the data and the model filled in.
 
@@ -42,11 +59,7 @@ def resolved(config: Config) -> Config:
     UserError
         If the device asked for is not there.
     """
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device must be one that is here: no CUDA device was found; use --device cpu")
+    device = resolved_device(config.device)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if computes_in_bf16(device) else "32"

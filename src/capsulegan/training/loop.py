@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -77,19 +79,31 @@ def train(
 
             precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
             fabric = Fabric(accelerator=config.device, devices=1, precision=precision)  # type: ignore[arg-type]
-            threads = torch.get_num_threads()
-            torch.set_num_threads(config.threads)
             try:
-                trainee = build_trainee(config, data, facts.shape, fabric)
-                fit(trainee, config, data, folder, fabric.device, progress, lambda: stop.requested)
+                with arithmetic(config):
+                    trainee = build_trainee(config, data, facts.shape, fabric)
+                    fit(trainee, config, data, folder, fabric.device, progress, lambda: stop.requested)
             except OSError as error:
                 reason = error.strerror or error
                 raise UserError(
                     f"cannot write to {folder}: {reason}; the last checkpoint is intact"
                 ) from error
-            finally:
-                torch.set_num_threads(threads)
     return run
+
+
+@contextlib.contextmanager
+def arithmetic(config: Config) -> Iterator[None]:
+    """Set, for a block, on how many threads PyTorch computes and whether it must repeat itself."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(config.threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def begin(folder: Path, config: Config, facts: DataFacts, resume: bool) -> None:

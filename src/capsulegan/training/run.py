@@ -19,7 +19,7 @@ from capsulegan.files import PARTIAL, read_json, write_json
 from capsulegan.networks import CapsNet, Generator
 from capsulegan.randomness import latents_for
 from capsulegan.sizes import is_image_size
-from capsulegan.tensors import load_weights, parameter_count
+from capsulegan.tensors import load_weights, parameter_count, sent
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import (
     ImageShape,
@@ -59,11 +59,12 @@ class DataFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run. Networks are loaded when first asked for, in evaluation mode, on the CPU."""
+    """A finished run. Networks are loaded when first asked for, in evaluation mode, on `device`."""
 
     folder: Path
     config: Config
     data: DataFacts
+    device: str = "cpu"
 
     @property
     def finished(self) -> bool:
@@ -125,7 +126,7 @@ class Run:
             If `count` is below 1 or too large, or the run has no generator.
         """
         batches = torch.split(self.latents(count, seed), LATENT_BLOCK)
-        return np.concatenate([unscaled(self.generator(latents)) for latents in batches])
+        return np.concatenate([unscaled(self.generator(sent(each, self.device))) for each in batches])
 
     def _load(self, name: str) -> Any:
         path = self.folder / f"{name}.safetensors"
@@ -134,7 +135,7 @@ class Run:
             raise UserError(f"{self.folder} has no {name}: the run {kind} (model {self.config.model})")
         network = self._shapes_of(name)
         load_weights(network, path)
-        return network.eval()
+        return network.eval().to(self.device)
 
     def _shapes_of(self, name: str) -> nn.Module:
         """Return a network without memory: whatever sizes a description claims, this takes none."""

@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from capsulegan.data import ImageData
 from capsulegan.errors import UserError
 from capsulegan.objectives import r1_penalty
 from capsulegan.randomness import latents_for
+from capsulegan.tensors import device_of, sent
 from capsulegan.training.average import update_average
 from capsulegan.training.batches import Batches, shifted, turned, unscaled
 from capsulegan.training.build import (
@@ -26,6 +27,7 @@ from capsulegan.training.build import (
     build_discriminator,
     build_generator,
 )
+from capsulegan.training.capture import CapturedStep
 from capsulegan.training.checkpoint import optimizer_state
 from capsulegan.training.classification import ClassificationStep
 from capsulegan.training.configuration import Config
@@ -36,9 +38,14 @@ from capsulegan.training.step import AdversarialStep
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+Network = TypeVar("Network", bound=nn.Module)
 GRID_IMAGES = 64
 R1_EVERY = 16
 """Steps from one gradient penalty to the next, which counts as many times (Karras et al. 2020)."""
+
+
+MOST_RESIDENT = 2**33
+"""Bytes of images that are kept in a GPU's memory; more are sent batch by batch."""
 
 
 @dataclass
@@ -69,7 +76,8 @@ class Trainee:
 
 def build_trainee(config: Config, data: ImageData, shape: ImageShape, fabric: Fabric) -> Trainee:
     """Return what the configuration asks to train, on the fabric's device."""
-    batches = Batches(data, config.batch_size, config.seed)
+    resident = fabric.device.type == "cuda" and data.images.nbytes <= MOST_RESIDENT
+    batches = Batches(data, config.batch_size, config.seed, fabric.device if resident else None)
     if config.model in CLASSIFIERS:
         return classifier_trainee(config, batches, shape, fabric)
     return adversarial_trainee(config, batches, shape, fabric)
@@ -78,11 +86,12 @@ def build_trainee(config: Config, data: ImageData, shape: ImageShape, fabric: Fa
 def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
     """Return a generator and a discriminator to be trained against each other."""
     recipe = config.recipe
-    generator = build_generator(config, shape).to(fabric.device)
-    discriminator = build_discriminator(config, shape).to(fabric.device)
+    device = fabric.device
+    generator = placed(build_generator(config, shape), device)
+    discriminator = placed(build_discriminator(config, shape), device)
     average = copy.deepcopy(generator).requires_grad_(False) if recipe.average_half_life else None
     drawn = generator if average is None else average
-    diversity = Diversity(batches.data, fabric.device)
+    diversity = Diversity(batches.data, device)
     step = AdversarialStep(
         fabric.setup_module(generator),
         fabric.setup_module(discriminator),
@@ -94,22 +103,27 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         diversity,
     )
 
+    def step_and_average(real: Tensor, latents: Tensor, r1_weight: float) -> dict[str, Tensor]:
+        scalars = step(real, latents, r1_weight)
+        if average is not None:
+            update_average(average, generator, config.batch_size, recipe.average_half_life)
+        return scalars
+
+    take_step = CapturedStep(step_and_average) if device.type == "cuda" else step_and_average
+
     def advance(number: int) -> dict[str, Tensor]:
-        real = batches.images(number).to(fabric.device)
+        real = sent(batches.images(number), device)
         latents = latents_for(config.seed, "training latents", number, config.batch_size, config.latent_dim)
         scheduled(step.generator_optimizer, recipe.generator_learning_rate, number, config)
         scheduled(step.discriminator_optimizer, recipe.discriminator_learning_rate, number, config)
         r1_weight = R1_EVERY * recipe.r1_weight if number % R1_EVERY == 0 else 0.0
-        scalars = step(real, latents.to(fabric.device), r1_weight)
-        if average is not None:
-            update_average(average, generator, config.batch_size, recipe.average_half_life)
-        return scalars
+        return take_step(real, sent(latents, device), r1_weight)
 
     @torch.no_grad()
     def draw() -> np.ndarray:
         latents = latents_for(config.seed, "grid", 0, GRID_IMAGES, config.latent_dim)
         drawn.eval()
-        images = unscaled(drawn(latents.to(fabric.device)))
+        images = unscaled(drawn(latents.to(device)))
         drawn.train()
         return images
 
@@ -127,13 +141,24 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
     )
 
 
+def placed(network: Network, device: torch.device) -> Network:
+    """Move a network to a device; its filters as channels-last there, which GPUs compute with faster.
+
+    Batches have that layout already: images are stored (N, H, W, C).
+    """
+    network = network.to(device)
+    if device.type == "cuda":
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
     """Return a capsule classifier to be trained on labelled images."""
     if batches.data.labels is None or shape.classes < 2:
         raise UserError(
             f"data must have labels of two classes or more to train a classifier, {config.data} has not"
         )
-    classifier = build_classifier(config, shape).to(fabric.device)
+    classifier = placed(build_classifier(config, shape), fabric.device)
     optimizer = adam(classifier, config.classifier_learning_rate, 0.9, config.beta2)
     step = ClassificationStep(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
 
@@ -141,7 +166,7 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
         scheduled(optimizer, config.classifier_learning_rate, number, config)
         images = turned(batches.images(number), config.seed, number)
         images = shifted(images, shape.size // 14, config.seed, number)
-        return step(images.to(fabric.device), batches.labels(number).to(fabric.device))
+        return step(sent(images, fabric.device), sent(batches.labels(number), fabric.device))
 
     return Trainee(
         networks={"classifier": classifier},
@@ -156,10 +181,16 @@ def scheduled(optimizer: Optimizer, learning_rate: float, number: int, config: C
     """Set the step size that the configuration has for this step."""
     if half_life := config.recipe.learning_rate_half_life:
         learning_rate *= 0.5 ** (number * config.batch_size / half_life)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        for group in optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
 
 
 def adam(network: nn.Module, learning_rate: float, beta1: float, beta2: float) -> Adam:
-    """Return the optimizer of all models, in its fused form."""
-    return Adam(network.parameters(), lr=learning_rate, betas=(beta1, beta2), fused=True)
+    """Return the optimizer of all models, in its fused form; on a GPU, one that a CUDA graph may hold."""
+    device = device_of(network)
+    graphed = device.type == "cuda"
+    rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
+    return Adam(network.parameters(), lr=rate, betas=(beta1, beta2), fused=True, capturable=graphed)
