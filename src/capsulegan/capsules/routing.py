@@ -8,14 +8,17 @@ walks through it twice an iteration. It is not needed: routing logits after t it
 so that they need no state either, and the total input of an output is s_j = sum_i W_ij^T (c_ij u_i). Both
 are matrix products for each output j, with the weights as they are stored and samples as columns. They are
 done for a block of inputs at a time, all of it in the processor's cache. The first iteration couples
-uniformly and is one product of all inputs with all weights.
+uniformly and is one product of all inputs with all weights. On a GPU with Triton, the kernels of `fused` do
+the same.
 
 Symbols are those of `functional`; here u has shape (I, d, B), c (J, I, B), s and v (J, D, B).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -62,6 +65,9 @@ class Routing(Function):
         """Return s, u and the last c: (B, I, d), (I, d, J, D) -> (B, J, D), (I, d, B), (J, I, B)."""
         with torch.autocast(capsules.device.type, enabled=False):
             u, w = samples_last(capsules), by_output(weight)
+            if kernels := kernels_for(capsules, weight):
+                s, couplings = kernels.route_fused(u, weight.contiguous(), iterations)
+                return s.permute(2, 0, 1).contiguous(), u, couplings
             outputs = len(w)
             s = weight.flatten(2).flatten(0, 1).T @ u.flatten(0, 1) / outputs  # (J * D, B)
             s = s.view(outputs, -1, u.shape[2])
@@ -93,7 +99,26 @@ class Routing(Function):
         with torch.autocast(capsules.device.type, enabled=False):
             if torch.is_grad_enabled():  # for a gradient penalty, this pass is itself differentiated
                 return *differentiable_gradients(capsules, weight, couplings, gradient), None
+            if kernels := kernels_for(capsules, weight):
+                found = kernels.gradients_fused(
+                    u, weight.contiguous(), couplings, gradient.contiguous(), ctx.needs_input_grad
+                )
+                return *found, None
             return *blocked_gradients(u, weight, couplings, gradient, ctx.needs_input_grad), None
+
+
+def kernels_for(capsules: Tensor, weight: Tensor) -> ModuleType | None:
+    """Return the module of Triton kernels if it can route these, u (B, I, d) and W (I, d, J, D), else None.
+
+    A kernel runs on a CUDA device, or on a CPU under Triton's interpreter, which is for tests.
+    """
+    if capsules.device.type != "cuda" and not os.environ.get("TRITON_INTERPRET"):
+        return None
+    try:
+        from capsulegan.capsules import fused
+    except ImportError:  # Triton comes with PyTorch's builds for CUDA, on Linux
+        return None
+    return fused if fused.fits(capsules, weight) else None
 
 
 def differentiable_gradients(
