@@ -29,6 +29,7 @@ from capsulegan.training.configuration import Config
 from capsulegan.training.loop import TrainingFailed, train
 
 MOST_SECONDS = 10.0
+"""Of processor time: a busy machine is no fault, and what only waits meets the timeout of its test."""
 MOST_BYTES = 2**30
 
 CONFIG = Config(
@@ -113,7 +114,7 @@ class Outcome:
 
 def outcome_of(use: Callable[[], object]) -> Outcome:
     """Use something damaged. Raises `EscapedError` unless it works or is refused, in time."""
-    started = time.monotonic()
+    started = time.process_time()
     message = ""
     try:
         with warnings.catch_warnings():
@@ -126,7 +127,7 @@ def outcome_of(use: Callable[[], object]) -> Outcome:
             raise EscapedError(f"not one line: {message!r}") from error
     except Exception as error:
         raise EscapedError(f"{type(error).__name__}: {error}") from error
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     if seconds > MOST_SECONDS:
         raise EscapedError(f"took {seconds:.1f} s")
     return Outcome(message, seconds)
