@@ -34,12 +34,16 @@ BEST = "-best"
 CLASSIFIERS = ("capsnet",)
 MODELS = (*ADVERSARIAL, *(name + BEST for name in ADVERSARIAL), *CLASSIFIERS)
 """All that can be trained."""
-BEST_RECIPES: dict[str, Recipe] = {
-    "gan": Recipe(r1_weight=0.1),
-    "capsulegan": Recipe(r1_weight=0.1),
-}
-"""Found on MNIST by `benchmarks/recipes.py`, for each discriminator; docs/experiments.md has all that was
-tried. A model with the other loss takes its discriminator's."""
+FOUND = Recipe(
+    r1_weight=1.0,
+    generator_learning_rate=4e-4,
+    discriminator_learning_rate=4e-4,
+    learning_rate_half_life=500_000,
+    average_half_life=20_000,
+)
+BEST_RECIPES = {"gan": FOUND, "capsulegan": FOUND}
+"""Found on MNIST by `benchmarks/recipes.py` for each discriminator, the same for both; docs/experiments.md has
+all that was tried. A model with the other loss takes its discriminator's."""
 
 
 def recipe_of(model: str) -> Recipe:
