@@ -78,7 +78,20 @@ TRIALS: dict[str, dict[str, Any]] = {
     "batch 32": {"batch_size": 32},
     "float32": {"precision": "32"},
 }
-CAPSULES_ALONE = ("batch norm", "deep", "r1 1, batch norm", "r1 1, deep")
+BEST = {"r1_weight": 1.0, "discriminator_learning_rate": 4e-4, "generator_learning_rate": 4e-4}
+TRIALS |= {
+    "best, ten hidden capsules": {**BEST, "head": "hidden"},
+    "best, ten hidden capsules, 1 iteration": {**BEST, "head": "hidden", "routing_iterations": 1},
+    "best, two capsules": {**BEST, "head": "two"},
+    "best, attention": {**BEST, "head": "attention"},
+}
+CAPSULES_ALONE = (
+    *[name for name, settings in TRIALS.items() if "head" in settings],
+    "batch norm",
+    "deep",
+    "r1 1, batch norm",
+    "r1 1, deep",
+)
 HALF_LIFE = 20_000
 VALIDATION = 10_000
 QUERIES, UNLABELLED, LABELS = 2_000, 20_000, (100, 1_000, 10_000)

@@ -42,8 +42,8 @@ FOUND = Recipe(
     average_half_life=20_000,
 )
 BEST_RECIPES = {"gan": FOUND, "capsulegan": FOUND}
-"""Found on MNIST by `benchmarks/recipes.py` for each discriminator, the same for both; docs/experiments.md has
-all that was tried. A model with the other loss takes its discriminator's."""
+"""Found on MNIST by `benchmarks/recipes.py` for each discriminator, the same for both; docs/experiments.md
+has all that was tried. A model with the other loss takes its discriminator's."""
 
 
 def recipe_of(model: str) -> Recipe:
