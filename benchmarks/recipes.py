@@ -78,7 +78,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "batch 32": {"batch_size": 32},
     "float32": {"precision": "32"},
 }
-BEST = {"r1_weight": 1.0, "discriminator_learning_rate": 4e-4, "generator_learning_rate": 4e-4}
+BEST = TRIALS["r1 1, both 4e-4"]
 TRIALS |= {
     "best, ten hidden capsules": {**BEST, "head": "hidden"},
     "best, ten hidden capsules, 1 iteration": {**BEST, "head": "hidden", "routing_iterations": 1},

@@ -1,0 +1,83 @@
+"""Figures that stand in the documentation are those of the records under results/."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEED = ROOT / "results" / "speed"
+BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text()
+TESTING = (ROOT / "docs" / "testing.md").read_text()
+EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
+
+
+KINDS = ("as it is", "averaged")
+
+
+def record(name):
+    return json.loads((ROOT / "results" / name).read_text())
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def ratios(name):
+    """Ratios by (part, "reference, time or memory")."""
+    return {
+        (row["part"], f"{row['against']}, {'memory' if row['quantity'] == 'bytes' else 'time'}"): row
+        for row in record(f"speed/{name}.json")["comparisons"]
+    }
+
+
+def test_the_table_of_speeds_is_the_record():
+    one, two = ratios("bench-3"), ratios("steps-two-threads")
+    table = BENCHMARKS.split("| part | beside |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == len(one)
+    for line in table:
+        part, beside, first, second, aim = cells_of(line)
+        row = one[part, beside]
+        assert float(first) == pytest.approx(row["ratio"], abs=5.1e-4)
+        assert second == (f"{two[part, beside]['ratio']:.3f}" if (part, beside) in two else "")
+        assert (float(aim) if aim else None) == (row["bar"] and pytest.approx(row["bar"], abs=5.1e-4))
+        assert row["bar"] is None or row["ratio"] <= row["bar"], "every aim is met, says the page"
+
+
+def test_the_table_of_label_spreading_is_the_record():
+    found = record("speed/label-spreading.json")
+    table = BENCHMARKS.split("| | our time")[1].split("\n\n")[0].splitlines()[2:]
+    for line, kind in zip(table, found["ratio"], strict=True):
+        _, ratio, memory = cells_of(line)
+        assert memory == f"{found['peak_resident_gib'][kind]:.2f} GiB"
+        assert ratio == ("" if kind == "ours" else f"{found['ratio'][kind]:.3f}")
+
+
+def test_kills_and_fuzzing_are_the_records():
+    kills, fuzz = record("kills.json"), record("fuzz.json")
+    assert f"{kills['kills']} kills, {kills['runs_finished']} runs" in TESTING
+    assert kills["identical"]
+    assert f"{fuzz['cases']:,} cases, {fuzz['refused_in_one_line']:,} refused" in TESTING
+    assert f"the slowest use {fuzz['slowest_seconds']} s" in " ".join(TESTING.split())
+
+
+def test_the_tables_of_recipes_are_rows_of_the_record():
+    """Lines of one seed: kernel distance x 1000, Frechet distance, recognised share, class entropy."""
+    rows = record("recipes.json")["rows"]
+    names = ("kernel_distance", "frechet_distance", "recognised", "class_entropy")
+    lines = re.findall(r"^\| `(?:gan|capsulegan)` \|.*\d.*$", EXPERIMENTS, re.MULTILINE)
+    of_one_seed = [line for line in lines if "±" not in line]
+    assert len(of_one_seed) > 4
+    for line in of_one_seed:
+        model, cells = cells_of(line)[0].strip("`"), cells_of(line)[2:6]
+        found = [row[kind] for row in rows if row["model"] == model for kind in row if kind in KINDS]
+        shown = [float(cell) for cell in cells]
+        places = [10.0 ** -len(cell.partition(".")[2]) for cell in cells]
+        assert any(
+            all(
+                abs(score[name] * (1000 if name == "kernel_distance" else 1) - value) <= 0.51 * place
+                for name, value, place in zip(names, shown, places, strict=True)
+            )
+            for score in found
+        ), line
