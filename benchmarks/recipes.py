@@ -80,6 +80,7 @@ TRIALS: dict[str, dict[str, Any]] = {
 }
 BEST = TRIALS["r1 1, both 4e-4"]
 TRIALS |= {
+    "r1 1, both 4e-4, batch norm": {**BEST, "batch_norm": True},
     "best, ten hidden capsules": {**BEST, "head": "hidden"},
     "best, ten hidden capsules, 1 iteration": {**BEST, "head": "hidden", "routing_iterations": 1},
     "best, two capsules": {**BEST, "head": "two"},
@@ -90,6 +91,7 @@ CAPSULES_ALONE = (
     "batch norm",
     "deep",
     "r1 1, batch norm",
+    "r1 1, both 4e-4, batch norm",
     "r1 1, deep",
 )
 HALF_LIFE = 20_000
