@@ -42,8 +42,8 @@ FOUND = Recipe(
     average_half_life=20_000,
 )
 BEST_RECIPES = {"gan": FOUND, "capsulegan": dataclasses.replace(FOUND, batch_norm=True)}
-"""Found on MNIST by `benchmarks/recipes.py` for each discriminator; the convolutional one always has batch norm.
-docs/experiments.md has all that was tried. A model with the other loss takes its discriminator's."""
+"""Found on MNIST by `benchmarks/recipes.py` for each discriminator; docs/experiments.md has what was tried.
+The convolutional one always has batch norm. A model with the other loss takes its discriminator's."""
 
 
 def recipe_of(model: str) -> Recipe:
