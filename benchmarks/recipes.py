@@ -85,6 +85,20 @@ TRIALS |= {
     "best, ten hidden capsules, 1 iteration": {**BEST, "head": "hidden", "routing_iterations": 1},
     "best, two capsules": {**BEST, "head": "two"},
     "best, attention": {**BEST, "head": "attention"},
+    "best": {**BEST, "batch_norm": True},
+    "best, beta1 0": {**BEST, "batch_norm": True, "beta1": 0.0},
+    "best, both 8e-4": {
+        "r1_weight": 1.0,
+        "discriminator_learning_rate": 8e-4,
+        "generator_learning_rate": 8e-4,
+        "batch_norm": True,
+    },
+    "best, spectral norm": {**BEST, "batch_norm": True, "spectral_norm": True},
+    "best, decay": {**BEST, "batch_norm": True, "learning_rate_half_life": 40_000},
+    "best, deep": {**BEST, "preset": "deep"},
+    "best, batch 32": {**BEST, "batch_norm": True, "batch_size": 32},
+    "best, r1 0.3": {**BEST, "batch_norm": True, "r1_weight": 0.3},
+    "best, beta2 0.99": {**BEST, "batch_norm": True, "beta2": 0.99},
 }
 CAPSULES_ALONE = (
     *[name for name, settings in TRIALS.items() if "head" in settings],
@@ -93,6 +107,7 @@ CAPSULES_ALONE = (
     "r1 1, batch norm",
     "r1 1, both 4e-4, batch norm",
     "r1 1, deep",
+    "best, deep",
 )
 HALF_LIFE = 20_000
 VALIDATION = 10_000

@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from capsulegan import console
 from capsulegan.errors import UserError
-from capsulegan.evaluation.settings import SpreadingSettings
+from capsulegan.evaluation.settings import Kernel, SpreadingSettings
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.training.configuration import Config
 
@@ -168,12 +168,12 @@ class Classify(Command):
     """Images to draw."""
     seed: int = 0
     """Of the labelled images and of the latents."""
-    kernel: Literal["knn", "rbf"] = "knn"
-    """How neighbours are weighed: 1 each, or exp(-gamma d^2)."""
+    kernel: Kernel = "knn"
+    """How neighbours are weighed: 1 each; exp(-gamma d^2); or that beside the local scale of distances."""
     neighbours: int = 7
     """Neighbours that a point is joined to, itself among them."""
     gamma: float = 0.1
-    """Of the radial kernel, for pixels in [0, 1]."""
+    """Of the radial kernels, for pixels in [0, 1]."""
     alpha: float = 0.2
     """Share of its label that a point takes from its neighbours."""
     choose: bool = False

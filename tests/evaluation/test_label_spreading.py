@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 from sklearn.semi_supervised import LabelSpreading
 
 from capsulegan.errors import UserError
@@ -104,6 +104,55 @@ def test_a_cut_off_radial_kernel_joins_two_points_if_either_is_among_the_other_s
     assert found.error.value == pytest.approx(
         error_by_scikit_learn(*given, kernel=kernel, alpha=alpha), abs=1e-12
     )
+
+
+def local_weights(rows, columns, points, gamma):
+    """The kernel of Zelnik-Manor and Perona, Eq. 2: rows and columns are some of the points, or none."""
+
+    def scales(images):
+        own = np.sqrt(euclidean_distances(images, points, squared=True))
+        own[own < 1e-3] = np.inf  # itself
+        return np.sort(own, axis=1)[:, 6]
+
+    squares = euclidean_distances(rows, columns, squared=True)
+    return np.exp(-gamma * squares / (scales(rows)[:, None] * scales(columns)))
+
+
+@pytest.mark.parametrize("neighbours", [5, 7, 50])
+@pytest.mark.parametrize("gamma", [1.0, 3.0])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_local_kernel_measures_distances_by_those_to_the_seventh_nearest(digits, neighbours, gamma):
+    given = parts(digits, 40)
+    points = np.concatenate(given[:2]).reshape(-1, 64).astype(np.float64)
+
+    def kernel(first, second):
+        near = cut_off(np.exp(-euclidean_distances(second, first, squared=True)), neighbours) > 0
+        weights = np.where(near, local_weights(second, first, points, gamma), 0)
+        return np.maximum(weights, weights.T) if len(second) == len(points) else weights.T
+
+    found = label_spreading_error(*given, kernel="local", neighbours=neighbours, gamma=gamma, alpha=0.9)
+    assert found.undecided == found.dropped_weight == 0
+    assert found.error.value == pytest.approx(
+        error_by_scikit_learn(*given, kernel=kernel, alpha=0.9), abs=1e-12
+    )
+
+
+def test_the_local_kernel_does_not_see_how_bright_images_are(digits):
+    """Distances beside distances: images at half their brightness give the same answers."""
+    bright, labelled, labels, test, test_labels = parts(digits, 40)
+    dim = label_spreading_error(
+        bright / 2, labelled / 2, labels, test / 2, test_labels, kernel="local", gamma=1
+    )
+    as_they_are = label_spreading_error(bright, labelled, labels, test, test_labels, kernel="local", gamma=1)
+    assert dim.error == as_they_are.error
+
+
+def test_equal_images_are_no_trouble_for_the_local_kernel():
+    """Their scale is 0: they are joined to each other fully and to nothing else."""
+    black, white = torch.zeros(10, 4), torch.ones(10, 4)
+    two = torch.stack([black[0], white[0]])
+    found = label_spreading_error(torch.cat([black, white]), two, [0, 1], two, [0, 1], kernel="local")
+    assert (found.error.value, found.undecided) == (0, 0)
 
 
 @pytest.mark.parametrize("gamma", [0.05, 0.5, 2.0, 8.0])
@@ -216,14 +265,14 @@ def test_choosing_never_sees_the_test_images(digits):
 
 
 def test_the_candidates_are_valid_and_differ():
-    assert len(set(CANDIDATES)) == len(CANDIDATES) == 11
-    assert {each.kernel for each in CANDIDATES} == {"knn", "rbf"}
+    assert len(set(CANDIDATES)) == len(CANDIDATES) == 13
+    assert {each.kernel for each in CANDIDATES} == {"knn", "rbf", "local"}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"kernel": "poly"}, "kernel must be knn or rbf, got 'poly'"),
+        ({"kernel": "poly"}, "unknown kernel 'poly': the known ones are knn, rbf, local"),
         ({"neighbours": 0}, f"neighbours must be between 1 and {REACH}, got 0"),
         ({"neighbours": REACH + 1}, f"got {REACH + 1}"),
         ({"gamma": 0.0}, "gamma must be above 0 and finite, got 0.0"),

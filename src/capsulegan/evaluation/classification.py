@@ -151,7 +151,7 @@ def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) 
     rows = []
     spreader, previous = None, np.empty(0)
     held_out = exam.held_out
-    reach = REACH if exam.choose else exam.settings.neighbours
+    reach = REACH if exam.choose else exam.settings.reach
     for n in exam.labels:
         started = time.monotonic()
         images = unlabelled_for(n)

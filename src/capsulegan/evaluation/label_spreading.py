@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from capsulegan.allocator import keep_freed_memory
 from capsulegan.errors import UserError
 from capsulegan.evaluation.intervals import Share, share
 from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
-from capsulegan.evaluation.settings import CANDIDATES, REACH, SpreadingSettings
+from capsulegan.evaluation.settings import CANDIDATES, REACH, SCALE, Kernel, SpreadingSettings
 from capsulegan.training.environment import resolved_device
 
 EVERY = slice(None)
@@ -50,7 +50,7 @@ def label_spreading_error(
     test: ArrayLike | Tensor,
     test_labels: ArrayLike | Tensor,
     *,
-    kernel: Literal["knn", "rbf"] = "knn",
+    kernel: Kernel = "knn",
     neighbours: int = 7,
     gamma: float = 0.1,
     alpha: float = 0.2,
@@ -77,7 +77,7 @@ def label_spreading_error(
         If shapes do not fit, a value is not finite, or a setting is out of range.
     """
     settings = SpreadingSettings(kernel, neighbours, gamma, alpha)
-    spreader = Spreader(generated, test, reach=settings.neighbours)
+    spreader = Spreader(generated, test, reach=settings.reach)
     return spreader.error(labelled, labels, test_labels, settings)
 
 
@@ -174,17 +174,22 @@ class Graph:
     def weights(self, settings: SpreadingSettings) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return the kernel between points (N, N) and from queries to points (Q, N)."""
         size = len(self.points.indices)
-        within = kernel_matrix(self.points, settings, size)
-        if settings.kernel == "rbf":  # a symmetric kernel stays one when it is cut off
+        squares, across = self.points.distances, self.queries.distances
+        if settings.kernel == "local":  # a point is its own nearest, a query is not among the points
+            scales = scale(squares, SCALE)
+            squares = squares / (scales[:, None] * scales[self.points.indices])
+            across = across / (scale(across, SCALE - 1)[:, None] * scales[self.queries.indices])
+        within = kernel_matrix(squares, self.points.indices, settings, size)
+        if settings.kernel != "knn":  # a symmetric kernel stays one when it is cut off
             within = within.maximum(within.T)
-        return within, kernel_matrix(self.queries, settings, size)
+        return within, kernel_matrix(across, self.queries.indices, settings, size)
 
     def dropped_weight(self, settings: SpreadingSettings) -> float:
-        """Bound the share of weight that a cut-off radial kernel leaves out; 0 for the knn kernel.
+        """Bound the share of weight that a cut-off radial kernel leaves out; 0 for the others.
 
         All points beyond the last neighbour weigh at most as much as that one each.
         """
-        if settings.kernel == "knn":
+        if settings.kernel != "rbf":
             return 0.0
         weights = (-settings.gamma * self.points.distances[:, : settings.neighbours].double()).exp()
         beyond = weights[:, -1] * (len(weights) - weights.shape[1])
@@ -234,16 +239,24 @@ def spread_error(
     )
 
 
-def kernel_matrix(found: Neighbours, settings: SpreadingSettings, size: int) -> sparse.csr_array:
-    """Return the kernel's weights of the nearest neighbours as a sparse matrix (rows, size)."""
-    count = min(settings.neighbours, found.indices.shape[1])
-    rows = len(found.indices)
+def scale(squares: Tensor, place: int) -> Tensor:
+    """Return the distance to the neighbour at a place, or to the last if there are fewer: (N, k) -> (N,)."""
+    distances = squares[:, min(place, squares.shape[1] - 1)].double().sqrt()
+    return distances.clamp(min=torch.finfo(torch.float32).tiny)  # equal images stay at distance 0
+
+
+def kernel_matrix(
+    squares: Tensor, indices: Tensor, settings: SpreadingSettings, size: int
+) -> sparse.csr_array:
+    """Return the weights of the nearest neighbours at such squared distances: sparse, (rows, size)."""
+    count = min(settings.neighbours, indices.shape[1])
+    rows = len(indices)
     if settings.kernel == "knn":
         weights = torch.ones(rows, count, dtype=torch.float64)
     else:
-        weights = (-settings.gamma * found.distances[:, :count].double()).exp()
+        weights = (-settings.gamma * squares[:, :count].double()).exp()
     ends = np.arange(0, rows * count + 1, count)
-    columns = found.indices[:, :count].reshape(-1).cpu().numpy()
+    columns = indices[:, :count].reshape(-1).cpu().numpy()
     return sparse.csr_array((weights.reshape(-1).cpu().numpy(), columns, ends), shape=(rows, size))
 
 

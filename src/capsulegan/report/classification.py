@@ -20,6 +20,7 @@ from capsulegan.report.table import (
     seeds_cell,
 )
 
+KERNELS = {"knn": "k-nearest-neighbour", "rbf": "radial", "local": "locally scaled radial"}
 KERNEL_SETTINGS = ("kernel", "neighbours", "gamma", "alpha")
 
 
@@ -45,7 +46,7 @@ def _kernel(row: Row) -> str:
 
 def _described(row: Row) -> str:
     settings = row["settings"]
-    kernel = {"knn": "k-nearest-neighbour", "rbf": "radial"}.get(settings["kernel"], str(settings["kernel"]))
+    kernel = KERNELS.get(settings["kernel"], str(settings["kernel"]))
     rest = (f"{key} {settings[key]:g}" for key in KERNEL_SETTINGS[1:] if _is_number(settings.get(key)))
     return ", ".join([f"{kernel} kernel", *rest])
 

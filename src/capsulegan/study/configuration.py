@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capsulegan.errors import UserError, unknown_name
-from capsulegan.evaluation.settings import FEWEST_SAMPLES, SpreadingSettings
+from capsulegan.evaluation.settings import FEWEST_SAMPLES, Kernel, SpreadingSettings
 from capsulegan.training.configuration import Config, TrainingSettings, default_images
 from capsulegan.training.recipes import CLASSIFIERS, MODELS
 
@@ -34,12 +34,12 @@ class StudyConfig(TrainingSettings):
     """Unlabelled images in label spreading; 0: 50,000 as in the paper, or 5,000 for the digits."""
     labels: tuple[int, ...] = ()
     """Numbers of labelled images; none: 100, 1,000 and 10,000, as far as the data has them."""
-    kernel: str = "knn"
-    """How label spreading weighs neighbours: knn or rbf."""
+    kernel: Kernel = "knn"
+    """How label spreading weighs neighbours: knn, rbf or local."""
     neighbours: int = 7
     """Neighbours that a point is joined to in label spreading."""
     gamma: float = 0.1
-    """Of the radial kernel, for pixels in [0, 1]."""
+    """Of the radial kernels, for pixels in [0, 1]."""
     alpha: float = 0.2
     """Share of its label that a point takes from its neighbours."""
     choose: bool = False
@@ -80,7 +80,7 @@ class StudyConfig(TrainingSettings):
     @property
     def spreading(self) -> SpreadingSettings:
         """How labels spread."""
-        return SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)  # type: ignore[arg-type]
+        return SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)
 
     def filled_in(self) -> StudyConfig:
         """Return the study with the numbers that were left to the data."""

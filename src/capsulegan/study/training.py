@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -97,7 +98,7 @@ def train_cells(
 def start(cell: Cell, config: StudyConfig, study: Path, threads: int) -> Worker:
     """Start the process that trains a run."""
     folder = study / "runs" / cell.name
-    run = resolved(dataclasses.replace(config.run(cell.model, cell.seed), threads=threads))
+    run = dataclasses.replace(wanted(cell, config, folder), threads=threads)
     errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the process has ended
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "capsulegan.study.worker", str(folder)],
@@ -112,6 +113,18 @@ def start(cell: Cell, config: StudyConfig, study: Path, threads: int) -> Worker:
     return Worker(cell, run, folder, process, errors)
 
 
+def wanted(cell: Cell, config: StudyConfig, folder: Path) -> Config:
+    """Return how the study wants a run trained.
+
+    Where precision is left to the machine, a run that another machine began goes on in that one's.
+    """
+    run = resolved(config.run(cell.model, cell.seed))
+    if config.precision == "auto" and (folder / "config.json").exists():
+        with contextlib.suppress(UserError):
+            return dataclasses.replace(run, precision=load(folder).config.precision)
+    return run
+
+
 def finished(folder: Path, config: StudyConfig, cell: Cell) -> bool:
     """Return whether a run is trained as the study wants it."""
     if not (folder / "config.json").exists():
@@ -120,4 +133,4 @@ def finished(folder: Path, config: StudyConfig, cell: Cell) -> bool:
         run = load(folder)
     except UserError:
         return False
-    return run.finished and not run.config.differences(resolved(config.run(cell.model, cell.seed)))
+    return run.finished and not run.config.differences(wanted(cell, config, folder))
