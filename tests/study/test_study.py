@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from capsulegan.errors import UserError
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.study.execute import execute
 from capsulegan.study.plan import Cell, Stage, described, evaluation_stages, training_cells
+from capsulegan.study.training import finished
 from capsulegan.training.interruption import Interrupted
 
 TINY = {
@@ -42,6 +44,17 @@ class Heard(list):
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     return folder, execute(tiny(), folder, Heard(), "capsulegan study digits")
+
+
+def test_a_run_of_a_machine_with_another_precision_counts_unless_one_was_asked_for(study, tmp_path):
+    run = tmp_path / "gan-s0"
+    shutil.copytree(study[0] / "runs" / "gan-s0", run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "precision": "bf16"}))
+    assert finished(run, tiny(precision="auto"), Cell("gan", 0))
+    assert finished(run, tiny(precision="bf16"), Cell("gan", 0))
+    assert not finished(run, tiny(precision="32"), Cell("gan", 0))
+    assert not finished(run, tiny(precision="auto", width=16), Cell("gan", 0))
 
 
 def test_the_plan_names_every_part_once():
