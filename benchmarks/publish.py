@@ -12,16 +12,13 @@ import argparse
 import shutil
 from pathlib import Path
 
-import torch
-from safetensors import safe_open
-
 from capsulegan import load
 from capsulegan.data import load_data
 from capsulegan.evaluation.scores import evaluate_run, judge_error, judge_images, reference_opinion
 from capsulegan.files import write_text
 from capsulegan.published import published_judge
-from capsulegan.tensors import write_tensors
 from capsulegan.training.run import Run
+from record import halve
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "src" / "capsulegan" / "weights"
 SAMPLES = 10_000
@@ -38,18 +35,9 @@ def main() -> None:
     for name in ("config.json", "environment.json"):
         shutil.copy(arguments.run / name, folder / name)
     for path in arguments.run.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: halved(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-            write_tensors(folder / path.name, tensors, file.metadata())
+        halve(path, folder / path.name)
     run = load(folder)
     write_text(folder / "README.md", card(run, arguments.name, arguments.command))
-
-
-def halved(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a float32 tensor in half precision, and any other as it is."""
-    narrow = tensor.half() if tensor.dtype == torch.float32 else tensor
-    assert not narrow.is_floating_point() or narrow.isfinite().all(), "beyond the range of float16"
-    return narrow
 
 
 def card(run: Run, name: str, command: str) -> str:

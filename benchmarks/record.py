@@ -1,0 +1,48 @@
+"""Copies a study to where results are kept: without checkpoints, weights in half precision.
+
+    python benchmarks/record.py STUDY results/NAME
+
+What is kept is a study folder still: any command takes its runs, and `capsulegan study ... --out` goes on with
+a copy of it, here or on another machine, training and evaluating only what is not there yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor, float32
+
+from capsulegan.tensors import write_tensors
+
+LEFT_OUT = shutil.ignore_patterns("checkpoints", ".lock", "*.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    shutil.copytree(arguments.study, arguments.out, ignore=LEFT_OUT, dirs_exist_ok=True)
+    for path in arguments.study.glob("runs/*/*.safetensors"):
+        halve(path, arguments.out / path.relative_to(arguments.study))
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a file of weights, its float32 tensors in half precision."""
+    with safe_open(source, framework="pt") as file:
+        tensors = {name: halved(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        write_tensors(target, tensors, file.metadata())
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """Return a float32 tensor in half precision, and any other as it is."""
+    narrow = tensor.half() if tensor.dtype == float32 else tensor
+    assert not narrow.is_floating_point() or narrow.isfinite().all(), "beyond the range of float16"
+    return narrow
+
+
+if __name__ == "__main__":
+    main()
