@@ -2,8 +2,8 @@
 
     python benchmarks/record.py STUDY results/NAME
 
-What is kept is a study folder still: any command takes its runs, and `capsulegan study ... --out` goes on with
-a copy of it, here or on another machine, training and evaluating only what is not there yet.
+What is kept is a study folder still: any command takes its runs, and `capsulegan study ... --out` goes on
+with a copy of it, here or on another machine, training and evaluating only what is not there yet.
 """
 
 from __future__ import annotations

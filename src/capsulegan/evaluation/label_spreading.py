@@ -20,9 +20,10 @@ from torch import Tensor
 
 from capsulegan.allocator import keep_freed_memory
 from capsulegan.errors import UserError
+from capsulegan.evaluation.graph import Graph
 from capsulegan.evaluation.intervals import Share, share
 from capsulegan.evaluation.neighbours import Neighbours, merged, neighbours
-from capsulegan.evaluation.settings import CANDIDATES, REACH, SCALE, Kernel, SpreadingSettings
+from capsulegan.evaluation.settings import CANDIDATES, REACH, Kernel, SpreadingSettings
 from capsulegan.training.environment import resolved_device
 
 EVERY = slice(None)
@@ -113,14 +114,25 @@ class Spreader:
         queries: slice = EVERY,
     ) -> SpreadingError:
         """Return the share of queries (all, or a slice) whose label is not found."""
-        graph = self._graph(labelled, queries)
-        return spread_error(graph, labels, query_labels, settings)
+        return self.errors(labelled, labels, query_labels, [settings], queries)[0]
 
     def answers(
         self, labelled: ArrayLike | Tensor, labels: ArrayLike | Tensor, settings: SpreadingSettings
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the labels of the queries (-1 where none came), and of unlabelled and labelled images."""
         return spread(self._graph(labelled, EVERY), labels, settings)
+
+    def errors(
+        self,
+        labelled: ArrayLike | Tensor,
+        labels: ArrayLike | Tensor,
+        query_labels: ArrayLike | Tensor,
+        candidates: Sequence[SpreadingSettings],
+        queries: slice = EVERY,
+    ) -> list[SpreadingError]:
+        """Return the error with each of several settings, which share one graph."""
+        graph = self._graph(labelled, queries)
+        return [spread_error(graph, labels, query_labels, each) for each in candidates]
 
     def choose(
         self,
@@ -131,8 +143,8 @@ class Spreader:
         candidates: Sequence[SpreadingSettings] = CANDIDATES,
     ) -> SpreadingSettings:
         """Return the settings with the least error on the queries, which must be no test images."""
-        graph = self._graph(labelled, queries)
-        return min(candidates, key=lambda each: spread_error(graph, labels, query_labels, each).error.value)
+        errors = self.errors(labelled, labels, query_labels, candidates, queries)
+        return min(errors, key=lambda each: each.error.value).settings
 
     def _pixels(self, images: ArrayLike | Tensor) -> Tensor:
         """Return images as rows on the device that distances are computed on."""
@@ -161,39 +173,6 @@ class Spreader:
             ),
             labelled=len(points),
         )
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Unlabelled, then labelled points, and their nearest neighbours among all of them."""
-
-    points: Neighbours
-    queries: Neighbours
-    labelled: int
-
-    def weights(self, settings: SpreadingSettings) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Return the kernel between points (N, N) and from queries to points (Q, N)."""
-        size = len(self.points.indices)
-        squares, across = self.points.distances, self.queries.distances
-        if settings.kernel == "local":  # a point is its own nearest, a query is not among the points
-            scales = scale(squares, SCALE)
-            squares = squares / (scales[:, None] * scales[self.points.indices])
-            across = across / (scale(across, SCALE - 1)[:, None] * scales[self.queries.indices])
-        within = kernel_matrix(squares, self.points.indices, settings, size)
-        if settings.kernel != "knn":  # a symmetric kernel stays one when it is cut off
-            within = within.maximum(within.T)
-        return within, kernel_matrix(across, self.queries.indices, settings, size)
-
-    def dropped_weight(self, settings: SpreadingSettings) -> float:
-        """Bound the share of weight that a cut-off radial kernel leaves out; 0 for the others.
-
-        All points beyond the last neighbour weigh at most as much as that one each.
-        """
-        if settings.kernel != "rbf":
-            return 0.0
-        weights = (-settings.gamma * self.points.distances[:, : settings.neighbours].double()).exp()
-        beyond = weights[:, -1] * (len(weights) - weights.shape[1])
-        return float((beyond / (beyond + weights.sum(dim=1))).nan_to_num(1.0).mean())
 
 
 def spread(
@@ -237,27 +216,6 @@ def spread_error(
         settings=settings,
         dropped_weight=graph.dropped_weight(settings),
     )
-
-
-def scale(squares: Tensor, place: int) -> Tensor:
-    """Return the distance to the neighbour at a place, or to the last if there are fewer: (N, k) -> (N,)."""
-    distances = squares[:, min(place, squares.shape[1] - 1)].double().sqrt()
-    return distances.clamp(min=torch.finfo(torch.float32).tiny)  # equal images stay at distance 0
-
-
-def kernel_matrix(
-    squares: Tensor, indices: Tensor, settings: SpreadingSettings, size: int
-) -> sparse.csr_array:
-    """Return the weights of the nearest neighbours at such squared distances: sparse, (rows, size)."""
-    count = min(settings.neighbours, indices.shape[1])
-    rows = len(indices)
-    if settings.kernel == "knn":
-        weights = torch.ones(rows, count, dtype=torch.float64)
-    else:
-        weights = (-settings.gamma * squares[:, :count].double()).exp()
-    ends = np.arange(0, rows * count + 1, count)
-    columns = indices[:, :count].reshape(-1).cpu().numpy()
-    return sparse.csr_array((weights.reshape(-1).cpu().numpy(), columns, ends), shape=(rows, size))
 
 
 def flat_pixels(images: ArrayLike | Tensor) -> Tensor:
