@@ -17,6 +17,7 @@ from capsulegan.data import load_data
 from capsulegan.evaluation.scores import evaluate_run, judge_error, judge_images, reference_opinion
 from capsulegan.files import write_text
 from capsulegan.published import published_judge
+from capsulegan.training.recipes import CLASSIFIERS
 from capsulegan.training.run import Run
 from record import halve
 
@@ -53,7 +54,7 @@ def card(run: Run, name: str, command: str) -> str:
 | images seen | {run.config.images:,}, seed {run.config.seed}, {run.config.precision} |
 | weights | safetensors, float16 |
 
-{judge_scores(run) if run.config.model == "capsnet" else sample_scores(run)}
+{judge_scores(run) if run.config.model in CLASSIFIERS else sample_scores(run)}
 """
 
 
@@ -64,7 +65,7 @@ def judge_scores(run: Run) -> str:
     rows = judge_images(test.images, run, reference_opinion(run, train, SAMPLES), "real", 0)
     recognised = next(row for row in rows if row["figure"] == "recognised_share")
     return f"""Error on the {error["n"]:,} test images: **{error["value"]:.2%}**. It recognises
-{recognised["value"]:.2%} of them with a class capsule of 0.9 or longer.
+{recognised["value"]:.2%} of them with a confidence of 0.9 or more.
 
 It is the default judge of `capsulegan evaluate` and `capsulegan study` for this data. Limits: it has seen
 whole, centred, upright images of this data only; what it says of other images means nothing, and a distance

@@ -41,7 +41,7 @@ from capsulegan.evaluation.scores import (
 )
 from capsulegan.evaluation.settings import SpreadingSettings
 from capsulegan.files import write_json
-from capsulegan.networks import CapsNet, Generator
+from capsulegan.networks import CapsNet, Generator, ResidualNetwork
 from capsulegan.randomness import latents_for
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import ImageShape
@@ -179,7 +179,11 @@ def trained(config: Config, train: ImageData) -> dict[str, Generator]:
 
 @torch.no_grad()
 def scored(
-    generator: Generator, config: Config, judge: CapsNet, reference: Opinion, whole: ImageData
+    generator: Generator,
+    config: Config,
+    judge: CapsNet | ResidualNetwork,
+    reference: Opinion,
+    whole: ImageData,
 ) -> dict[str, float]:
     """Score a generator against the validation images."""
     blocks = UNLABELLED // 1000
@@ -196,7 +200,7 @@ def scored(
     scores = {
         "kernel_distance": kernel_distance(reference.features, said.features, 0)[0],
         "frechet_distance": frechet_distance(reference.features, said.features),
-        "recognised": float((said.lengths.max(dim=1).values >= CONFIDENCE).double().mean()),
+        "recognised": float((said.confidences.max(dim=1).values >= CONFIDENCE).double().mean()),
         "class_entropy": class_entropy(class_shares(said.classes, 10)),
         **shape._asdict(),
     }

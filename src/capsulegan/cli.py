@@ -66,7 +66,7 @@ class Train(Config, Command):
 
     model: Positional[str]
     """gan, capsulegan, gan-margin, capsulegan-bce; the same by the best recipe found, as capsulegan-best; or
-    capsnet, a classifier."""
+    a classifier: capsnet or resnet."""
     data: str
     """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
     out: Path | None = None
@@ -205,7 +205,7 @@ class Evaluate(Command):
     run: Positional[str]
     """A run folder, a run that comes with the package, or a hub id."""
     judge: str | None = None
-    """A capsnet run on the same data; if not given, the one of this package, or one beside the run."""
+    """A classifier of the same data; if not given, the one of this package, or one beside the run."""
     samples: int = 10_000
     """Images to draw."""
     seed: int = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capsulegan.errors import UserError
 from capsulegan.training.environment import resolved_device
-from capsulegan.training.recipes import CLASSIFIERS
+from capsulegan.training.recipes import CLASSIFIERS, judge_for
 from capsulegan.training.run import Run, read_description
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -69,9 +69,10 @@ def judge_of(run: Run) -> Run:
     """
     if judge := published_judge(run.data.digest, run.device):
         return judge
-    for beside in sorted(run.folder.resolve().parent.glob("capsnet-*")):
-        return load(beside, run.device)
-    train = f"capsulegan train capsnet --data {run.config.data}"
+    for beside in sorted(run.folder.resolve().parent.iterdir()):
+        if beside.name.split("-")[0] in CLASSIFIERS:
+            return load(beside, run.device)
+    train = f"capsulegan train {judge_for(run.config.data)} --data {run.config.data}"
     raise UserError(f"no judge beside {run.folder}; `{train}` trains one for --judge")
 
 

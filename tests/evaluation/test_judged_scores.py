@@ -115,9 +115,9 @@ def judge(tmp_path, data):
 
 def test_an_opinion_does_not_depend_on_how_many_images_are_judged_at_once(judge, monkeypatch):
     whole = opinion(judge.classifier, PIXELS)
-    assert whole.lengths.shape == (30, 3)
+    assert whole.confidences.shape == (30, 3)
     assert whole.features.shape == (30, 48)
-    assert torch.equal(whole.classes, whole.lengths.argmax(dim=1))
+    assert torch.equal(whole.classes, whole.confidences.argmax(dim=1))
     monkeypatch.setattr(scores, "JUDGED_AT_ONCE", 7)
     torch.testing.assert_close(opinion(judge.classifier, PIXELS).features, whole.features, rtol=0, atol=1e-5)
 
@@ -131,7 +131,7 @@ def test_the_real_images_themselves_are_at_no_distance(judge, data):
     assert set(values) == {"class_entropy", "recognised_share"} | distances | shape
     assert values["precision"] == values["recall"] == values["coverage"] == 1
     assert values["frechet_distance"] == pytest.approx(0, abs=1e-5)
-    confident = (reference.lengths.amax(dim=1) >= 0.9).double().mean()
+    confident = (reference.confidences.amax(dim=1) >= 0.9).double().mean()
     assert values["recognised_share"] == pytest.approx(float(confident), abs=1e-12)
     for row in rows:
         assert (row["table"], row["model"], row["n"], row["seed"]) == ("evaluation", "real", 30, 4)

@@ -7,7 +7,7 @@ import torch
 from torch.nn.utils.parametrize import ParametrizationList
 
 from capsulegan.capsules import lengths, squash
-from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
+from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator, ResidualNetwork
 from capsulegan.networks.trunks import PRESETS
 from capsulegan.randomness import seeded
 from capsulegan.tensors import load_weights, parameter_count, write_tensors
@@ -181,7 +181,9 @@ def test_networks_hold_no_float64(kind):
 BAD_SHAPES = [(0, 1), (4, 1), (10, 1), (27, 1), (132, 1), (28, 2), (28, 0), (28, 4)]
 
 
-@pytest.mark.parametrize("kind", [Generator, ConvDiscriminator, CapsuleDiscriminator, CapsNet])
+@pytest.mark.parametrize(
+    "kind", [Generator, ConvDiscriminator, CapsuleDiscriminator, CapsNet, ResidualNetwork]
+)
 @pytest.mark.parametrize(("size", "channels"), BAD_SHAPES)
 def test_sizes_and_channels_that_no_network_takes_are_refused_in_one_line(kind, size, channels):
     wrong = (

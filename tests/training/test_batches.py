@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from capsulegan.data import load_data
-from capsulegan.training.batches import Batches, scaled, shifted, turned, unscaled
+from capsulegan.training.batches import Batches, mirrored, scaled, shifted, turned, unscaled
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_shift_is_no_longer_than_was_asked():
     assert torch.equal(shifted(images, 0, seed=0, step=0), images)
 
 
-@pytest.mark.parametrize("change", [functools.partial(shifted, most=2), turned])
+@pytest.mark.parametrize("change", [functools.partial(shifted, most=2), turned, mirrored])
 def test_shifts_and_turns_depend_on_the_seed_and_the_step_alone(change):
     images = pictures(50)
     before = images.clone(), torch.get_rng_state()
@@ -147,6 +147,14 @@ def test_images_are_made_larger_and_smaller_by_as_much_as_was_asked():
     assert areas.max() == pytest.approx(1 / 0.9**2, abs=0.03)
     assert 0.35 < (areas > 1).mean() < 0.65
     assert np.abs([degrees_and_size(image)[0] for image in images]).max() < 0.1
+
+
+def test_half_of_the_images_are_mirrored_and_the_rest_are_as_they_were():
+    images = torch.rand(1000, 1, 2, 3)
+    found = mirrored(images, seed=0, step=0)
+    flipped = (found == images.flip(3)).flatten(1).all(dim=1)
+    assert torch.equal(found[~flipped], images[~flipped])
+    assert 450 < flipped.sum() < 550
 
 
 def test_turned_images_stay_in_range_and_are_dark_where_there_was_nothing():

@@ -19,7 +19,7 @@ def test_a_gan_step_costs_what_its_layers_do():
     assert step_flops(Config("gan", "mnist"), SHAPE) == expected
 
 
-@pytest.mark.parametrize("model", ["gan", "capsulegan", "capsnet"])
+@pytest.mark.parametrize("model", ["gan", "capsulegan", "capsnet", "resnet"])
 def test_twice_the_batch_costs_twice(model):
     config = Config(model, "mnist", batch_size=32)
     once, twice = (step_flops(dataclasses.replace(config, batch_size=n), SHAPE) for n in (32, 64))

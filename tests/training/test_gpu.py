@@ -5,7 +5,7 @@ import torch
 
 import capsulegan
 from capsulegan.data import load_data
-from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
+from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator, ResidualNetwork
 from capsulegan.training.batches import Batches, scaled
 from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config
@@ -37,6 +37,7 @@ def test_batches_are_channels_last_as_they_are_stored():
         CapsuleDiscriminator,
         lambda size, channels: CapsuleDiscriminator(size, channels, "deep", batch_norm=True, head="hidden"),
         lambda size, channels: CapsNet(size, channels, 10),
+        ResidualNetwork,
     ],
 )
 def test_networks_answer_the_same_with_filters_channels_last(kind):

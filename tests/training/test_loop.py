@@ -18,7 +18,7 @@ from capsulegan.errors import UserError
 from capsulegan.training.configuration import Config
 from capsulegan.training.interruption import Interrupted
 from capsulegan.training.loop import TrainingFailed, train
-from capsulegan.training.recipes import SETTINGS
+from capsulegan.training.recipes import CLASSIFIERS, SETTINGS
 from capsulegan.training.run import locked
 
 SMALL = {
@@ -198,8 +198,9 @@ def test_a_run_gives_back_the_spectrally_normalised_discriminator_that_it_traine
     assert sum(capsulegan.load(regularised).parameter_counts.values()) > 0
 
 
-def test_a_classifier_with_shifts_and_decay_goes_on_where_it_was(tmp_path):
-    config = small("capsnet", images=96, batch_size=16, image_size=28, learning_rate_half_life=32)
+@pytest.mark.parametrize("model", CLASSIFIERS)
+def test_a_classifier_with_shifts_and_decay_goes_on_where_it_was(model, tmp_path):
+    config = small(model, images=96, batch_size=16, image_size=28, learning_rate_half_life=32)
     train(config, tmp_path / "whole")
     with pytest.raises(Interrupted):
         train(config, tmp_path / "run", progress=stopped_at(48))

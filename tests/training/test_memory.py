@@ -8,16 +8,17 @@ from capsulegan.training.build import ImageShape, build_classifier, build_discri
 from capsulegan.training.configuration import Config
 from capsulegan.training.loop import train
 from capsulegan.training.memory import check_memory, least_bytes
+from capsulegan.training.recipes import CLASSIFIERS
 
 SHAPE = ImageShape(28, 1, 10)
 
 
-@pytest.mark.parametrize("model", ["gan", "capsulegan", "capsnet"])
+@pytest.mark.parametrize("model", ["gan", "capsulegan", "capsnet", "resnet"])
 def test_weights_count_four_times_and_outputs_once_an_image(model):
     small = Config(model, "mnist", batch_size=2)
     large = dataclasses.replace(small, batch_size=4)
     of_two, of_four = least_bytes(small, SHAPE), least_bytes(large, SHAPE)
-    builders = [build_classifier] if model == "capsnet" else [build_generator, build_discriminator]
+    builders = [build_classifier] if model in CLASSIFIERS else [build_generator, build_discriminator]
     weights = sum(parameter_count(build(small, SHAPE)) for build in builders)
     assert 2 * of_two - of_four == 16 * weights
 

@@ -8,12 +8,12 @@ from lightning_fabric import Fabric
 from torch.optim import SGD, Adam
 
 from capsulegan.data import load_data
-from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
+from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator, ResidualNetwork
 from capsulegan.objectives import CrossEntropy, Margin, r1_penalty
 from capsulegan.randomness import generator_for, seeded
 from capsulegan.training.batches import Batches
 from capsulegan.training.build import ImageShape
-from capsulegan.training.classification import ClassificationStep
+from capsulegan.training.classification import ClassificationStep, classification_step
 from capsulegan.training.configuration import Config
 from capsulegan.training.diversity import Diversity
 from capsulegan.training.step import AdversarialStep
@@ -226,3 +226,21 @@ def test_a_classifier_learns_a_batch_by_heart():
     assert last["accuracy"] == 1
     assert last["margin_loss"] < 0.1 * first["margin_loss"]
     assert last["reconstruction_error"] < first["reconstruction_error"]
+
+
+def test_a_residual_network_learns_a_batch_by_heart():
+    with seeded(0, "test"):
+        network = ResidualNetwork(8, 1, classes=3, width=8)
+    step = classification_step(
+        network, network, Adam(network.parameters(), 0.01, fused=True), torch.Tensor.backward
+    )
+    real, _ = batch()
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    first = step(real, labels)
+    assert sorted(first) == sorted(step.SCALARS)
+    assert first["cross_entropy"] > 0.8
+    for _ in range(40):
+        last = step(real, labels)
+    assert last["accuracy"] == 1
+    smoothed = torch.tensor([[1 - 0.2 / 3, 0.1 / 3, 0.1 / 3]])
+    assert last["cross_entropy"] == pytest.approx(torch.special.entr(smoothed).sum().item(), abs=0.1)

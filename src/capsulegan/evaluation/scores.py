@@ -17,14 +17,15 @@ from capsulegan.evaluation.manifold import NEIGHBOURS, manifold
 from capsulegan.evaluation.rows import ResultRow, result_row
 from capsulegan.evaluation.settings import FEWEST_SAMPLES
 from capsulegan.files import sha256
-from capsulegan.networks import CapsNet
+from capsulegan.networks import CapsNet, ResidualNetwork
 from capsulegan.randomness import seeded
 from capsulegan.tensors import device_of, sent
 from capsulegan.training.batches import scaled
 from capsulegan.training.run import Run
 
 CONFIDENCE = 0.9
-"""Length of the longest class capsule from which an image counts as recognised."""
+"""Confidence in its class from which an image counts as recognised."""
+FEATURES = {"capsnet": "class capsules", "resnet": "mean maps"}
 JUDGED_AT_ONCE = 250
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 50, 1000
 
@@ -33,25 +34,25 @@ KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 50, 1000
 class Opinion:
     """What a judge says of a set of images."""
 
-    lengths: Tensor
-    """(N, K): lengths of the class capsules."""
+    confidences: Tensor
+    """(N, K): lengths of a CapsNet's class capsules, or a residual network's probabilities."""
     features: Tensor
-    """(N, K * 16): the class capsules."""
+    """(N, F): a CapsNet's class capsules, or the last layer but one of a residual network."""
 
     @property
     def classes(self) -> Tensor:
         """(N,): the class of each image."""
-        return self.lengths.argmax(dim=1)
+        return self.confidences.argmax(dim=1)
 
 
 @torch.no_grad()
-def opinion(judge: CapsNet, images: np.ndarray) -> Opinion:
+def opinion(judge: CapsNet | ResidualNetwork, images: np.ndarray) -> Opinion:
     """Let a judge look, where it computes, at uint8 images (N, H, W, C); the answers lie on the CPU."""
     starts, device = range(0, len(images), JUDGED_AT_ONCE), device_of(judge)
     said = [judge(sent(scaled(images[start : start + JUDGED_AT_ONCE]), device)) for start in starts]
     return Opinion(
-        torch.cat([each.lengths for each in said]).cpu(),
-        torch.cat([each.capsules.flatten(1) for each in said]).cpu(),
+        torch.cat([each.confidences for each in said]).cpu(),
+        torch.cat([each.features for each in said]).cpu(),
     )
 
 
@@ -120,7 +121,7 @@ def judge_images(images: np.ndarray, judge: Run, reference: Opinion, name: str, 
     images : uint8 (N, H, W, C)
         Generated images, or real ones as a yardstick.
     judge : Run
-        A finished `capsnet` run on the same data.
+        A finished run of a classifier on the same data.
     reference : Opinion
         Of the judge on the real training images that the distances are to.
     name : str
@@ -131,7 +132,7 @@ def judge_images(images: np.ndarray, judge: Run, reference: Opinion, name: str, 
     started = time.monotonic()
     said = opinion(judge.classifier, images)
     shares = class_shares(said.classes, judge.classifier.classes)
-    confident = (said.lengths.max(dim=1).values >= CONFIDENCE).double().mean()
+    confident = (said.confidences.max(dim=1).values >= CONFIDENCE).double().mean()
     distance, deviation = kernel_distance(reference.features, said.features, seed)
     features = feature_network(judge)
     against = {"features": features, "reference_images": len(reference.features)}
@@ -215,4 +216,4 @@ def reference_opinion(judge: Run, train: ImageData, count: int) -> Opinion:
 def feature_network(judge: Run) -> str:
     """Name the judge by what it is and by the digest of its weights."""
     weights = judge.folder / "classifier.safetensors"
-    return f"{judge.config.model} class capsules, sha256 {sha256(weights)[:16]}"
+    return f"{judge.config.model} {FEATURES[judge.config.model]}, sha256 {sha256(weights)[:16]}"

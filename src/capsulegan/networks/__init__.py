@@ -3,5 +3,6 @@
 from capsulegan.networks.capsnet import CapsNet
 from capsulegan.networks.discriminators import CapsuleDiscriminator, ConvDiscriminator
 from capsulegan.networks.generator import Generator
+from capsulegan.networks.resnet import ResidualNetwork
 
-__all__ = ["CapsNet", "CapsuleDiscriminator", "ConvDiscriminator", "Generator"]
+__all__ = ["CapsNet", "CapsuleDiscriminator", "ConvDiscriminator", "Generator", "ResidualNetwork"]

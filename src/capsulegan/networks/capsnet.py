@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from capsulegan.capsules import CapsuleLayer, lengths
-from capsulegan.networks.shapes import check_image_shape
+from capsulegan.networks.shapes import check_classes, check_image_shape
 from capsulegan.networks.trunks import count_capsules, primary_capsules
 
 
@@ -19,6 +19,16 @@ class Classification(NamedTuple):
     """(B, K): the lengths of the class capsules, in [0, 1); the longest is the answer."""
     capsules: Tensor
     """(B, K, 16): the class capsules themselves."""
+
+    @property
+    def confidences(self) -> Tensor:
+        """(B, K): how sure each class is, which is its capsule's length."""
+        return self.lengths
+
+    @property
+    def features(self) -> Tensor:
+        """(B, K * 16): the class capsules one after another."""
+        return self.capsules.flatten(1)
 
 
 class CapsNet(nn.Module):
@@ -48,8 +58,7 @@ class CapsNet(nn.Module):
     ) -> None:
         super().__init__()
         check_image_shape(image_size, channels)
-        if classes < 2:
-            raise ValueError(f"The 'classes' parameter must be at least 2. Got {classes} instead.")
+        check_classes(classes)
         self.classes = classes
         self.trunk, self.primary = primary_capsules(image_size, channels, preset)
         below = count_capsules(self.trunk, self.primary, image_size, channels)

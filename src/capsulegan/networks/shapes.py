@@ -13,6 +13,12 @@ def check_image_shape(image_size: int, channels: int) -> None:
         raise ValueError(f"The 'channels' parameter must be 1 or 3. Got {channels} instead.")
 
 
+def check_classes(classes: int) -> None:
+    """Raise ValueError if there is nothing to tell apart."""
+    if classes < 2:
+        raise ValueError(f"The 'classes' parameter must be at least 2. Got {classes} instead.")
+
+
 def halvings(image_size: int) -> int:
     """Return how often a size can be halved and stay an integer of 4 or more: 28 -> 2 (28, 14, 7)."""
     count = 0

@@ -15,7 +15,7 @@ MODELS: Final = {
     "gan-margin": "GAN (margin loss)",
     "capsulegan-bce": "CapsuleGAN (cross-entropy)",
 }
-JUDGES: Final = {"capsnet": "CapsNet (judge)", "judge": "judge"}
+JUDGES: Final = {"capsnet": "CapsNet (judge)", "resnet": "residual network (judge)", "judge": "judge"}
 CONTROLS: Final = {
     "labelled-only": "labelled images alone (1-nearest neighbour)",
     "noise": "noise as unlabelled (floor)",

@@ -9,9 +9,8 @@ from typing import Any
 from capsulegan.errors import UserError, unknown_name
 from capsulegan.evaluation.settings import FEWEST_SAMPLES, Kernel, SpreadingSettings
 from capsulegan.training.configuration import Config, TrainingSettings, default_images
-from capsulegan.training.recipes import CLASSIFIERS, MODELS
+from capsulegan.training.recipes import CLASSIFIERS, MODELS, judge_for
 
-JUDGE = "capsnet"
 MOST = {"judge_images": 10**12, "samples": 10**7, "unlabelled": 10**7, "workers": 4096}
 
 
@@ -82,6 +81,11 @@ class StudyConfig(TrainingSettings):
         """How labels spread."""
         return SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)
 
+    @property
+    def judge(self) -> str:
+        """The classifier that judges, where none comes with the package."""
+        return judge_for(self.data)
+
     def filled_in(self) -> StudyConfig:
         """Return the study with the numbers that were left to the data."""
         digits = self.data == "digits"
@@ -95,7 +99,7 @@ class StudyConfig(TrainingSettings):
     def run(self, model: str, seed: int) -> Config:
         """Return the configuration of one run."""
         settings = self.training_settings()
-        if model == JUDGE:
+        if model == self.judge:
             most = 64_000 if self.data == "digits" else 300_000
             settings["images"] = self.judge_images or min(self.filled_in().images, most)
         return Config(model, self.data, seed, **settings)

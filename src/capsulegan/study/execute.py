@@ -22,7 +22,7 @@ from capsulegan.evaluation.scores import Opinion, judge_error, judge_images, ref
 from capsulegan.files import read_json, write_json
 from capsulegan.published import load, published_judge
 from capsulegan.study.collect import collect
-from capsulegan.study.configuration import JUDGE, StudyConfig
+from capsulegan.study.configuration import StudyConfig
 from capsulegan.study.plan import Cell, Stage, evaluation_stages, training_cells
 from capsulegan.study.rows import read_rows
 from capsulegan.study.training import Progress, train_cells
@@ -124,7 +124,7 @@ class Bench:
     @cached_property
     def judge(self) -> Run:
         """The classifier whose features the scores are on."""
-        return self.published_judge or self.run(Cell(JUDGE, self.config.seeds[0]))
+        return self.published_judge or self.run(Cell(self.config.judge, self.config.seeds[0]))
 
     def run(self, cell: Cell) -> Run:
         """Return a run of the study."""

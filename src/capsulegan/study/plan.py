@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsulegan.study.configuration import JUDGE, StudyConfig
+from capsulegan.study.configuration import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Stage:
 
 def training_cells(config: StudyConfig, judge_too: bool) -> list[Cell]:
     """Return the runs to train: every model with every seed, and perhaps the judge."""
-    judge = [Cell(JUDGE, config.seeds[0])] if judge_too else []
+    judge = [Cell(config.judge, config.seeds[0])] if judge_too else []
     return judge + [Cell(model, seed) for seed in config.seeds for model in config.models]
 
 

@@ -101,6 +101,24 @@ def turned(images: Tensor, seed: int, step: int, degrees: float = 10.0, scale: f
     return F.grid_sample(images + 1, grid, align_corners=False) - 1
 
 
+def mirrored(images: Tensor, seed: int, step: int) -> Tensor:
+    """Return images of which every other one, by chance, has left and right exchanged: (B, C, H, W)."""
+    flips = torch.rand(len(images), generator=generator_for(seed, "mirrors", step)) < 0.5
+    return torch.where(sent(flips, images.device)[:, None, None, None], images.flip(3), images)
+
+
+def varied(images: Tensor, model: str, seed: int, step: int) -> Tensor:
+    """Return images as a classifier learns from them: no two epochs alike, (B, C, H, W) in [-1, 1].
+
+    CapsNet, which is for digits, sees them turned, scaled, and moved by up to 1/14 of their size (2 of 28
+    pixels). The residual network sees them mirrored, and moved by up to 1/8 (4 of 32; He et al. 2016, 4.2).
+    """
+    size = images.shape[-1]
+    if model == "resnet":
+        return shifted(mirrored(images, seed, step), size // 8, seed, step)
+    return shifted(turned(images, seed, step), size // 14, seed, step)
+
+
 def scaled(images: np.ndarray | Tensor) -> Tensor:
     """Return uint8 images as networks take them: (N, H, W, C) in 0..255 -> (N, C, H, W) in [-1, 1]."""
     levels = images if isinstance(images, Tensor) else torch.tensor(images)

@@ -8,7 +8,13 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from capsulegan.errors import unknown_name
-from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator
+from capsulegan.networks import (
+    CapsNet,
+    CapsuleDiscriminator,
+    ConvDiscriminator,
+    Generator,
+    ResidualNetwork,
+)
 from capsulegan.objectives import CrossEntropy, Margin, Objective
 from capsulegan.randomness import seeded
 from capsulegan.training.configuration import Config
@@ -23,6 +29,7 @@ class Model:
     objective: Objective
 
 
+Classifier = CapsNet | ResidualNetwork
 MODELS = {
     "gan": Model(ConvDiscriminator, CrossEntropy()),
     "capsulegan": Model(CapsuleDiscriminator, Margin()),
@@ -77,9 +84,11 @@ def build_discriminator(config: Config, shape: ImageShape) -> nn.Module:
         return spectrally_normalised(network) if config.recipe.spectral_norm else network
 
 
-def build_classifier(config: Config, shape: ImageShape) -> CapsNet:
-    """Return the capsule classifier."""
+def build_classifier(config: Config, shape: ImageShape) -> Classifier:
+    """Return the classifier of the configuration's model."""
     with seeded(config.seed, "classifier weights"):
+        if config.model == "resnet":
+            return ResidualNetwork(shape.size, shape.channels, shape.classes, max(config.width // 2, 1))
         return CapsNet(
             shape.size, shape.channels, shape.classes, config.recipe.preset, config.routing_iterations
         )

@@ -1,4 +1,4 @@
-"""One step of training the capsule classifier."""
+"""One step of training a classifier: of capsules by the margin loss, of residual blocks by cross-entropy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from capsulegan.capsules import margin_loss
-from capsulegan.networks import CapsNet
+from capsulegan.networks import CapsNet, ResidualNetwork
 from capsulegan.training.step import finite_buffers, update
 
 M_PLUS = 0.97
 """Length that the true class is brought to; the others come below 1 - M_PLUS. Sabour et al. have 0.9, which
 leaves the lengths of ordinary digits about 0.9, so that nothing could be said to be recognised by it."""
+SMOOTHING = 0.1
+"""Share of the target that is spread over all classes (Szegedy et al., *Rethinking the Inception
+architecture*, 2016, section 7)."""
 RECONSTRUCTION_WEIGHT = 0.0005
 """Of the squared error summed over an image's pixels, scaled to [0, 1] (Sabour et al., section 4.1)."""
 
@@ -48,3 +51,38 @@ class ClassificationStep:
             "accuracy": (lengths.argmax(dim=1) == labels).float().mean(),
             "gradient_norm": norm,
         }
+
+
+@dataclass
+class RecognitionStep:
+    """A residual network and its optimizer: cross-entropy with smoothed labels."""
+
+    SCALARS: ClassVar = ("cross_entropy", "accuracy", "gradient_norm")
+
+    network: nn.Module
+    optimizer: Optimizer
+    backward: Callable[[Tensor], Any]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Update the network; return scalars, detached: images (B, C, H, W), labels (B,)."""
+        with finite_buffers(self.network):
+            logits, _ = self.network(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+            norm = update(self.network, self.optimizer, loss, self.backward)
+        return {
+            "cross_entropy": loss.detach(),
+            "accuracy": (logits.argmax(dim=1) == labels).float().mean(),
+            "gradient_norm": norm,
+        }
+
+
+def classification_step(
+    network: nn.Module,
+    classifier: CapsNet | ResidualNetwork,
+    optimizer: Optimizer,
+    backward: Callable[[Tensor], Any],
+) -> ClassificationStep | RecognitionStep:
+    """Return the step of a classifier, which `network` may wrap."""
+    if isinstance(classifier, CapsNet):
+        return ClassificationStep(network, classifier, optimizer, backward)
+    return RecognitionStep(network, optimizer, backward)

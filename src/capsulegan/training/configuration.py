@@ -43,7 +43,8 @@ class TrainingSettings:
     latent_dim: int = 100
     """Length of the generator's latent vectors."""
     width: int = 64
-    """Channels of the largest maps in the generator and in the convolutional discriminator."""
+    """Channels of the largest maps in the generator and in the convolutional discriminator; the resnet
+    classifier has half as many."""
     preset: Preset | None = None
     """Layers below the last capsules: one convolution and few parameters, as Sabour et al. (2017), or three
     convolutions with batch norm. Small for a discriminator and deep for the classifier, if not given."""
@@ -63,9 +64,9 @@ class TrainingSettings:
     discriminator_learning_rate: float | None = None
     """Adam's step size for the discriminator; 2e-4 in the plain recipes."""
     classifier_learning_rate: float = 1e-3
-    """Adam's step size for the capsnet classifier."""
+    """Adam's step size for classifiers."""
     beta1: float | None = None
-    """Adam's decay of the gradient's mean: 0.5 in the plain recipes; always 0.9 for the classifier."""
+    """Adam's decay of the gradient's mean: 0.5 in the plain recipes; always 0.9 for classifiers."""
     beta2: float = 0.999
     """Adam's decay of the gradient's mean square."""
     learning_rate_half_life: int | None = None
@@ -111,7 +112,7 @@ class Config(TrainingSettings):
 
     model: str
     """What to train: gan, capsulegan, gan-margin or capsulegan-bce; the same by the best recipe found, as
-    capsulegan-best; or capsnet, a classifier."""
+    capsulegan-best; or a classifier: capsnet or resnet."""
     data: str
     """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
     seed: int = 0

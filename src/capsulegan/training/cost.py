@@ -13,7 +13,7 @@ from capsulegan.training.build import (
     build_discriminator,
     build_generator,
 )
-from capsulegan.training.classification import ClassificationStep
+from capsulegan.training.classification import classification_step
 from capsulegan.training.configuration import Config
 from capsulegan.training.recipes import CLASSIFIERS
 from capsulegan.training.step import AdversarialStep
@@ -31,7 +31,7 @@ def step_flops(config: Config, shape: ImageShape) -> int:
     if config.model in CLASSIFIERS:
         classifier = build_classifier(config, shape)
         optimizer = adam(classifier, 0.0, 0.0, 0.0)
-        classify = ClassificationStep(classifier, classifier, optimizer, Tensor.backward)
+        classify = classification_step(classifier, classifier, optimizer, Tensor.backward)
         with counter:
             classify(images, torch.zeros(config.batch_size, dtype=torch.int64))
     else:

@@ -31,9 +31,11 @@ SETTINGS = tuple(field.name for field in dataclasses.fields(Recipe))
 ADVERSARIAL = ("gan", "capsulegan", "gan-margin", "capsulegan-bce")
 BEST = "-best"
 """Ends the name of a model that is trained by the best recipe found for it."""
-CLASSIFIERS = ("capsnet",)
+CLASSIFIERS = ("capsnet", "resnet")
 MODELS = (*ADVERSARIAL, *(name + BEST for name in ADVERSARIAL), *CLASSIFIERS)
 """All that can be trained."""
+JUDGES = {"cifar10": "resnet"}
+"""The classifiers that judge images of some data; CapsNet judges all others."""
 FOUND = Recipe(
     r1_weight=1.0,
     generator_learning_rate=4e-4,
@@ -44,6 +46,11 @@ FOUND = Recipe(
 BEST_RECIPES = {"gan": FOUND, "capsulegan": dataclasses.replace(FOUND, batch_norm=True)}
 """Found on MNIST by `benchmarks/recipes.py` for each discriminator; docs/experiments.md has what was tried.
 The convolutional one always has batch norm. A model with the other loss takes its discriminator's."""
+
+
+def judge_for(data: str) -> str:
+    """Return the classifier that judges images of this data."""
+    return JUDGES.get(data, "capsnet")
 
 
 def recipe_of(model: str) -> Recipe:

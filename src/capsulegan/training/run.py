@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from capsulegan.errors import UserError
 from capsulegan.files import PARTIAL, read_json, write_json
-from capsulegan.networks import CapsNet, Generator
+from capsulegan.networks import Generator
 from capsulegan.randomness import latents_for
 from capsulegan.sizes import is_image_size
 from capsulegan.tensors import load_weights, parameter_count, sent
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import (
+    Classifier,
     ImageShape,
     build_classifier,
     build_discriminator,
@@ -87,9 +88,9 @@ class Run:
         return network
 
     @functools.cached_property
-    def classifier(self) -> CapsNet:
-        """The trained classifier of a `capsnet` run."""
-        network: CapsNet = self._load("classifier")
+    def classifier(self) -> Classifier:
+        """The trained classifier of a `capsnet` or `resnet` run."""
+        network: Classifier = self._load("classifier")
         return network
 
     @property

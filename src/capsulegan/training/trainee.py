@@ -19,7 +19,7 @@ from capsulegan.objectives import r1_penalty
 from capsulegan.randomness import latents_for
 from capsulegan.tensors import device_of, sent
 from capsulegan.training.average import update_average
-from capsulegan.training.batches import Batches, shifted, turned, unscaled
+from capsulegan.training.batches import Batches, unscaled, varied
 from capsulegan.training.build import (
     ImageShape,
     adversarial_model,
@@ -29,7 +29,7 @@ from capsulegan.training.build import (
 )
 from capsulegan.training.capture import CapturedStep
 from capsulegan.training.checkpoint import optimizer_state
-from capsulegan.training.classification import ClassificationStep
+from capsulegan.training.classification import classification_step
 from capsulegan.training.configuration import Config
 from capsulegan.training.diversity import Diversity
 from capsulegan.training.recipes import CLASSIFIERS
@@ -153,26 +153,25 @@ def placed(network: Network, device: torch.device) -> Network:
 
 
 def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabric: Fabric) -> Trainee:
-    """Return a capsule classifier to be trained on labelled images."""
+    """Return a classifier to be trained on labelled images."""
     if batches.data.labels is None or shape.classes < 2:
         raise UserError(
             f"data must have labels of two classes or more to train a classifier, {config.data} has not"
         )
     classifier = placed(build_classifier(config, shape), fabric.device)
     optimizer = adam(classifier, config.classifier_learning_rate, 0.9, config.beta2)
-    step = ClassificationStep(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
+    step = classification_step(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
 
     def advance(number: int) -> dict[str, Tensor]:
         scheduled(optimizer, config.classifier_learning_rate, number, config)
-        images = turned(batches.images(number), config.seed, number)
-        images = shifted(images, shape.size // 14, config.seed, number)
+        images = varied(batches.images(number), config.model, config.seed, number)
         return step(sent(images, fabric.device), sent(batches.labels(number), fabric.device))
 
     return Trainee(
         networks={"classifier": classifier},
         optimizers={"classifier": optimizer},
         advance=advance,
-        scalars=ClassificationStep.SCALARS,
+        scalars=step.SCALARS,
         results={"classifier": classifier},
     )
 
