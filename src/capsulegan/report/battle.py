@@ -74,8 +74,8 @@ def battle_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -> list[T
         for ratio in RATIOS:
             line.append(cell(chosen(own, figure=ratio), 3, bounds=True))
             if published:
-                same = pair == paper.PAIR and rule == "paper"
-                line.append(words.number(published[ratio], 2) if same else "")
+                printed = paper.ratios_of(data, pair) if rule == "paper" else {}
+                line.append(words.number(printed[ratio], 2) if printed else "")
         seeds = seeds_cell(chosen(own, figure=ratio) for ratio in RATIOS)
         lines.append((*line, verdict_cell(pair, own), seeds))
         for seed in dict.fromkeys(row["seed"] for row in own):

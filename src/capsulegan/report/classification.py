@@ -93,7 +93,7 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
             for n in labels:
                 line.append(cell(chosen(own, labels=n), 4))
                 if n in printed:
-                    error = published.get(model, {}).get(n)
+                    error = paper.errors_of(data, model).get(n)
                     line.append("" if error is None else words.number(error, 4))
             lines.append((*line, seeds_cell(chosen(own, labels=n) for n in labels)))
         command = " ".join(["capsulegan classify", *runs[:1], "--labels", *map(str, labels)])

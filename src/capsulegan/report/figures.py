@@ -218,7 +218,6 @@ def _classification_error(
     index: int, kernel: str, group: Sequence[Row], data: str, models: Sequence[str]
 ) -> Drawing:
     labels = label_counts(group)
-    published = paper.CLASSIFICATION.get(data, {})
 
     def plot(axes: Axes) -> None:
         for model, _, own in lines_of(group):
@@ -247,7 +246,9 @@ def _classification_error(
                 linewidth=1 if control else 1.6,
                 label=name,
             )
-            if known := {n: error for n, error in published.get(model, {}).items() if n in labels}:
+            plain = model.removesuffix(BEST)
+            printed = {} if model != plain and plain in models else paper.errors_of(data, model)
+            if known := {n: printed[n] for n in labels if n in printed}:
                 axes.plot(
                     list(known),
                     list(known.values()),
@@ -257,18 +258,17 @@ def _classification_error(
                     markersize=4.5,
                     fillstyle="none",
                     linewidth=1,
-                    label=f"{name}, paper",
+                    label=f"{words.model_name(plain)}, paper",
                 )
         axes.set_xscale("log")
         axes.set_xticks(labels, [f"{n:,}" for n in labels])
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylim(bottom=0)
-        axes.set(xlabel="labelled images", ylabel="classification error")
+        axes.set(xlabel="labelled images", ylabel="classification error", ylim=(0, None))
         axes.figure.legend(loc="outside lower center", ncols=2)
 
-    caption = f"Classification error against the number of labelled images{f', {kernel}' if kernel else ''}."
-    caption += " Grey: controls."
-    if published:
+    named = f", {kernel}" if kernel else ""
+    caption = f"Classification error against the number of labelled images{named}. Grey: controls."
+    if data in paper.CLASSIFICATION:
         caption += f" Hollow diamonds: {paper.CITATION}, single runs."
     if any(len(by_seed(chosen(own, labels=n))) > 1 for _, _, own in lines_of(group) for n in labels):
         caption += " Bars: 95 % interval over the seeds."

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from capsulegan.training.recipes import BEST
+
 CITATION: Final = "Jaiswal et al. 2018, arXiv:1802.06167"
 LINK: Final = "https://arxiv.org/abs/1802.06167"
 
@@ -28,3 +30,14 @@ CLASSIFICATION: Final[dict[str, dict[str, dict[int, float]]]] = {  # data -> mod
         "capsulegan": {100: 0.7983, 1000: 0.7496, 10000: 0.7102},
     },
 }
+
+
+def errors_of(data: str, model: str) -> dict[int, float]:
+    """Return the printed errors of a model, whatever recipe ours was trained by, by numbers of labels."""
+    return CLASSIFICATION.get(data, {}).get(model.removesuffix(BEST), {})
+
+
+def ratios_of(data: str, pair: str) -> dict[str, float]:
+    """Return the printed ratios of a pair, "gan:capsulegan", whatever recipes ours were trained by."""
+    plain = ":".join(model.removesuffix(BEST) for model in pair.split(":"))
+    return BATTLE.get(data, {}) if plain == PAIR else {}
