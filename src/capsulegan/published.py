@@ -69,10 +69,11 @@ def judge_of(run: Run) -> Run:
     """
     if judge := published_judge(run.data.digest, run.device):
         return judge
-    for beside in sorted(run.folder.resolve().parent.iterdir()):
-        if beside.name.split("-")[0] in CLASSIFIERS:
+    wanted = judge_for(run.config.data)
+    for name in (wanted, *CLASSIFIERS):
+        for beside in sorted(run.folder.resolve().parent.glob(f"{name}-*")):
             return load(beside, run.device)
-    train = f"capsulegan train {judge_for(run.config.data)} --data {run.config.data}"
+    train = f"capsulegan train {wanted} --data {run.config.data}"
     raise UserError(f"no judge beside {run.folder}; `{train}` trains one for --judge")
 
 

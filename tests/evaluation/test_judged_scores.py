@@ -20,7 +20,10 @@ from capsulegan.evaluation.scores import (
     reference_opinion,
 )
 from capsulegan.networks import CapsNet
+from capsulegan.published import judge_of, load
 from capsulegan.tensors import write_tensors
+from capsulegan.training.configuration import Config
+from capsulegan.training.run import DataFacts, write_description
 
 
 def features(count, dimension=6, shift=0.0):
@@ -148,3 +151,26 @@ def test_a_judge_of_other_data_is_refused(judge):
     other = make_image_data("other", 255 - PIXELS)
     with pytest.raises(UserError, match="judges other data than other"):
         reference_opinion(judge, other, 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "beside", "found"),
+    [
+        ("cifar10", ("capsnet", "resnet"), "resnet"),
+        ("cifar10", ("capsnet",), "capsnet"),
+        ("digits", ("capsnet", "resnet"), "capsnet"),
+        ("digits", (), None),
+    ],
+)
+def test_the_judge_beside_a_run_is_the_one_for_its_data(data, beside, found, tmp_path):
+    facts = DataFacts("a digest of no published judge", 8, 1, ("0", "1"))
+    for model in ("gan", *beside):
+        write_description(tmp_path / f"{model}-s0", Config(model, data), facts, {})
+    run = load(tmp_path / "gan-s0")
+    if found:
+        assert judge_of(run).config.model == found
+    else:
+        with pytest.raises(
+            UserError, match="`capsulegan train capsnet --data digits` trains one for --judge"
+        ):
+            judge_of(run)
