@@ -16,6 +16,8 @@ from capsulegan.report import Table, tables_of, to_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: begin (made by benchmarks/results_page.py) -->", "<!-- results: end -->"
+STUDIES = ("mnist", "cifar10")
+"""The studies whose tables the README shows."""
 INTRODUCTION = """# Results
 
 Made by `python benchmarks/results_page.py` from the files under `results/`. What each figure means stands
@@ -23,8 +25,9 @@ in [what is measured, and how](evaluation.md).
 """
 
 
-def in_readme(table: Table) -> bool:
-    return table.name in ("classification", "battle")
+def in_readme(study: str, table: Table) -> bool:
+    """Return whether a table of a study answers the package's question in short."""
+    return study in STUDIES and table.name in ("classification", "battle")
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def main() -> None:
             page.append("\n" + discussion.read_text().strip() + "\n")
         for table in tables_of(results):
             page.append("\n" + to_markdown(table).replace("\n#", "\n##") + "\n")
-            if in_readme(table):
+            if in_readme(name, table):
                 readme.append(to_markdown(table))
     (ROOT / "docs" / "results.md").write_text("\n".join(page).strip() + "\n")
     path = ROOT / "README.md"

@@ -64,7 +64,8 @@ def test_the_table_of_results_is_made_from_the_results():
     from capsulegan.report import tables_of, to_markdown
 
     shown = README.split("<!-- results: begin")[1].split("<!-- results: end")[0]
-    for path in (ROOT / "results").glob("*/results.json"):
+    studies = [ROOT / "results" / name / "results.json" for name in ("mnist", "cifar10")]
+    for path in filter(Path.exists, studies):
         for table in tables_of(json.loads(path.read_text())):
             if table.name in ("classification", "battle"):
                 assert to_markdown(table) in shown
