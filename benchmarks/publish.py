@@ -1,16 +1,20 @@
 """Puts a finished run into the package, in half precision, with a model card.
 
-    python benchmarks/publish.py RUN NAME [--command "capsulegan train ..."]
+    python benchmarks/publish.py STUDY NAME --model MODEL      of a study's seeds the median one
+    python benchmarks/publish.py RUN NAME --command "capsulegan train ..."
 
-The card's scores are measured here, on the weights that are published. Run it from a checkout: it writes to
-src/capsulegan/weights/NAME.
+The median seed is that of the median kernel distance, the lower one of two in the middle. The card's judged
+scores are measured here, on the weights that are published; its errors of label spreading are the study's.
+Run it from a checkout: it writes to src/capsulegan/weights/NAME.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from capsulegan import load
 from capsulegan.data import load_data
@@ -27,18 +31,58 @@ SAMPLES = 10_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("source", type=Path)
     parser.add_argument("name")
-    parser.add_argument("--command", required=True, help="the command that trained it, for the card")
+    parser.add_argument("--model", help="which of a study's models")
+    parser.add_argument("--command", help="the command that trained it, for the card")
     arguments = parser.parse_args()
+    source, errors, command = arguments.source, "", arguments.command
+    if arguments.model:
+        results = json.loads((source / "results.json").read_text())
+        seed = median_seed(results["rows"], arguments.model)
+        errors = spreading_errors(results["rows"], arguments.model, seed)
+        source, command = source / "runs" / f"{arguments.model}-s{seed}", command or results["command"]
     folder = WEIGHTS / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "environment.json"):
-        shutil.copy(arguments.run / name, folder / name)
-    for path in arguments.run.glob("*.safetensors"):
+        shutil.copy(source / name, folder / name)
+    for path in source.glob("*.safetensors"):
         halve(path, folder / path.name)
     run = load(folder)
-    write_text(folder / "README.md", card(run, arguments.name, arguments.command))
+    write_text(folder / "README.md", card(run, arguments.name, command) + errors)
+
+
+def median_seed(rows: list[dict[str, Any]], model: str) -> int:
+    """Return the seed whose kernel distance is the median of a model's."""
+    distances = sorted(
+        (row["value"], row["seed"])
+        for row in rows
+        if (row["figure"], row["model"]) == ("kernel_distance", model)
+    )
+    return int(distances[(len(distances) - 1) // 2][1])
+
+
+def spreading_errors(rows: list[dict[str, Any]], model: str, seed: int) -> str:
+    """Return the run's errors of label spreading as a part of the card."""
+    lines = [
+        f"| {row['settings']['labels']:,} | {kernel_of(row['settings'])} | {row['value']:.4f} |"
+        for row in rows
+        if (row["figure"], row["model"], row["seed"]) == ("label_spreading_error", model, seed)
+    ]
+    head = (
+        "\nErrors on the test images when labels spread over 50,000 of its images:\n\n"
+        "| labelled images | kernel | error |\n|---|---|---|\n"
+    )
+    return head + "\n".join(lines) + "\n"
+
+
+def kernel_of(settings: dict[str, Any]) -> str:
+    """Return a kernel in words."""
+    gamma = f", gamma {settings['gamma']}" if "gamma" in settings else ""
+    chosen = ", chosen on held-out training images" if settings["chosen"] else ""
+    return (
+        f"{settings['kernel']}, {settings['neighbours']} neighbours{gamma}, alpha {settings['alpha']}{chosen}"
+    )
 
 
 def card(run: Run, name: str, command: str) -> str:
