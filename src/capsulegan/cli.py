@@ -178,19 +178,27 @@ class Classify(Command):
     """Share of its label that a point takes from its neighbours."""
     choose: bool = False
     """Spread a second time with settings chosen by the error on held-out training images."""
+    features: bool = False
+    """Compare images by the features of a judge instead of by pixels."""
+    judge: Path | None = None
+    """Whose features: a classifier of the same data; if not given, as in `evaluate`."""
     no_controls: bool = False
     """Leave out the controls: labelled images alone, noise, real images."""
 
     def __call__(self) -> None:
         from capsulegan.data import load_data
         from capsulegan.evaluation.classification import classify_controls, classify_generated, prepare_exam
-        from capsulegan.published import load
+        from capsulegan.evaluation.scores import features_seen_by
+        from capsulegan.published import judge_of, load
 
         run = load(self.run, AUTO)
+        view = None
+        if self.features:
+            view = features_seen_by(load(self.judge, AUTO) if self.judge else judge_of(run))
         settings = SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)
         size = run.data.image_size
         train, test = (load_data(run.config.data, split, image_size=size) for split in ("train", "test"))
-        exam = prepare_exam(train, test, self.labels, self.seed, settings, self.choose)
+        exam = prepare_exam(train, test, self.labels, self.seed, settings, self.choose, view)
         rows = classify_generated(exam, run, self.unlabelled)
         if not self.no_controls:
             rows += classify_controls(exam, self.unlabelled)

@@ -13,6 +13,7 @@ from capsulegan.data.images import make_image_data
 from capsulegan.errors import UserError
 from capsulegan.evaluation import SpreadingSettings, classification
 from capsulegan.evaluation.classification import (
+    View,
     class_balanced_order,
     classify_controls,
     classify_generated,
@@ -115,6 +116,27 @@ def test_the_nearest_labelled_image_is_scikit_learn_s_one_neighbour(digits):
         assert (row["value"], row["n"]) == (expected.value, expected.n)
         assert (row["settings"]["low"], row["settings"]["high"]) == (expected.low, expected.high)
         assert (row["settings"]["labels"], row["settings"]["unlabelled"]) == (n, 0)
+
+
+def halves(images):
+    """The upper halves of images, dark ones bright: features that are no pixels."""
+    return torch.tensor(255 - images[:, :4].astype(np.float32)).flatten(1)
+
+
+def test_a_view_decides_what_is_compared_and_is_recorded(digits):
+    train, test = digits
+    exam = prepare_exam(train, test, (50,), 0, SpreadingSettings(), True, View("upper halves", halves))
+    upper = [dataclasses.replace(each, images=255 - each.images[:, :4]) for each in digits]
+    run, cropped = FakeRun(train.images), FakeRun(upper[0].images)
+    found = [*nearest_labelled(exam), *classify_generated(exam, run, 150), *classify_controls(exam, 200)]
+    assert {row["settings"]["features"] for row in found} == {"upper halves"}
+    bare = exam_of(upper, (50,), choose=True)
+    same_scale = dataclasses.replace(
+        bare, view=View("bytes", lambda images: torch.tensor(images).flatten(1).float())
+    )
+    wanted = [*nearest_labelled(bare), *classify_generated(same_scale, cropped, 150)]
+    assert [row["value"] for row in found[:3]] == [row["value"] for row in wanted]
+    assert "features" not in nearest_labelled(exam_of(digits, (50,)))[0]["settings"]
 
 
 @pytest.mark.parametrize("choose", [False, True])

@@ -188,6 +188,25 @@ def test_kernels_and_feature_networks_are_kept_apart() -> None:
             )
 
 
+def test_errors_by_features_have_tables_of_their_own() -> None:
+    rows = make_rows(MODELS, (0,))
+    seen = copy.deepcopy([row for row in rows if row["table"] == "classification"])
+    for row in seen:
+        row["settings"]["features"] = "resnet mean maps"
+        row["value"] /= 2
+    kernel = "k-nearest-neighbour kernel, neighbours 7, alpha 0.2"
+    shown = tables([*rows, *seen])
+    titles = [title for title in shown if title.startswith("Classification")]
+    assert titles == [
+        f"Classification error, {kernel}",
+        f"Classification error, by resnet mean maps, {kernel}",
+    ]
+    alone = "labelled images alone (1-nearest neighbour)"
+    first, second = (cells(shown[title], alone)[f"n{SPACE}={SPACE}100"] for title in titles)
+    assert float(second) == pytest.approx(float(first) / 2, abs=1e-4)
+    assert shown[titles[1]].command.endswith("--features")
+
+
 def test_settings_that_were_chosen_for_each_model_share_a_table() -> None:
     rows = make_rows(MODELS, (0,))
     for row in rows:

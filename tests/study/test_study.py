@@ -11,7 +11,7 @@ import pytest
 
 from capsulegan.errors import UserError
 from capsulegan.study.configuration import StudyConfig
-from capsulegan.study.execute import execute
+from capsulegan.study.execute import KINDS, execute
 from capsulegan.study.plan import Cell, Stage, described, evaluation_stages, training_cells
 from capsulegan.study.training import finished
 from capsulegan.training.interruption import Interrupted
@@ -67,6 +67,31 @@ def test_the_plan_names_every_part_once():
     counts = {kind: kinds.count(kind) for kind in kinds}
     assert counts == {"battle": 6, "real": 1, "controls": 2, "evaluate": 6, "classify": 6}
     assert described(cells, stages).startswith("7 runs to train, 6 x battle")
+
+
+def test_features_are_classified_in_stages_of_their_own():
+    plain, more = (evaluation_stages(tiny(features=given), labelled=True) for given in (False, True))
+    added = {stage.name for stage in more} - {stage.name for stage in plain}
+    assert added == {"controls-features-s0", "classify-features-gan-s0", "classify-features-capsulegan-s0"}
+    assert {stage.kind for stage in more} == set(KINDS)
+
+
+def test_a_study_that_grows_by_features_keeps_what_it_has(study, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(study[0], folder)
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "stages").iterdir()}
+    rows = execute(tiny(features=True), folder, Heard())["rows"]
+    assert (
+        before.items()
+        <= {path.name: path.stat().st_mtime_ns for path in (folder / "stages").iterdir()}.items()
+    )
+    features = [
+        row["settings"]["features"]
+        for row in rows
+        if row["table"] == "classification" and "features" in row["settings"]
+    ]
+    assert len(features) == 2 * 5
+    assert all(name.startswith("capsnet class capsules, sha256") for name in features)
 
 
 def test_without_labels_there_are_battles_alone():

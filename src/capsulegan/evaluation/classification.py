@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from capsulegan.data import ImageData
 from capsulegan.errors import UserError
@@ -26,6 +27,16 @@ VALIDATION = 5000
 
 
 @dataclass(frozen=True)
+class View:
+    """What images are compared by, where it is not their pixels."""
+
+    name: str
+    """Of the network that gives the features."""
+    of: Callable[[np.ndarray], Tensor]
+    """From images uint8 (N, H, W, C) to features (N, F)."""
+
+
+@dataclass(frozen=True)
 class Exam:
     """Which real images are labelled, which are tested, and which are held out to choose settings.
 
@@ -40,6 +51,11 @@ class Exam:
     seed: int
     settings: SpreadingSettings
     choose: bool
+    view: View | None = None
+
+    def points(self, images: np.ndarray) -> np.ndarray | Tensor:
+        """Return what images are compared by: themselves, or their features."""
+        return self.view.of(images) if self.view else images
 
     @property
     def held_out(self) -> np.ndarray:
@@ -55,6 +71,7 @@ def prepare_exam(
     seed: int,
     settings: SpreadingSettings,
     choose: bool,
+    view: View | None = None,
 ) -> Exam:
     """Draw the labelled images by seed.
 
@@ -64,7 +81,7 @@ def prepare_exam(
         With labels.
     labels : sequence of int, optional
         Numbers of labelled images; those of the paper that the data has if not given.
-    seed, settings, choose
+    seed, settings, choose, view
         See `Exam`.
 
     Raises
@@ -81,7 +98,7 @@ def prepare_exam(
     if not wanted or wanted[0] < least or wanted[-1] > most:
         raise UserError(f"labels must be between {least} (one a class) and {most} images, got {list(wanted)}")
     order = class_balanced_order(train.labels, seed)
-    return Exam(train, test, wanted, order, seed, settings, choose)
+    return Exam(train, test, wanted, order, seed, settings, choose, view)
 
 
 def class_balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -128,11 +145,11 @@ def nearest_labelled(exam: Exam) -> list[ResultRow]:
     """Return the errors of the nearest labelled image's label."""
     assert exam.train.labels is not None
     assert exam.test.labels is not None
-    rows = []
+    rows, queries = [], flat_pixels(exam.points(exam.test.images))
     for n in exam.labels:
         started = time.monotonic()
         chosen = exam.order[:n]
-        points, queries = flat_pixels(exam.train.images[chosen]), flat_pixels(exam.test.images)
+        points = flat_pixels(exam.points(exam.train.images[chosen]))
         nearest = neighbours(queries, points, 1).indices[:, 0].numpy()
         wrong = int((exam.train.labels[chosen][nearest] != exam.test.labels).sum())
         rows.append(error_row(exam, "labelled-only", wrong, {"labels": n, "unlabelled": 0}, started))
@@ -152,14 +169,14 @@ def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) 
     spreader, previous = None, np.empty(0)
     held_out = exam.held_out
     reach = REACH if exam.choose else exam.settings.reach
+    queries = exam.points(np.concatenate([exam.train.images[held_out], exam.test.images]))
     for n in exam.labels:
         started = time.monotonic()
         images = unlabelled_for(n)
         if spreader is None or not np.array_equal(images, previous):
-            queries = np.concatenate([exam.train.images[held_out], exam.test.images])
-            spreader, previous = Spreader(images, queries, reach), images
+            spreader, previous = Spreader(exam.points(images), queries, reach), images
         chosen = exam.order[:n]
-        known = (exam.train.images[chosen], exam.train.labels[chosen])
+        known = (exam.points(exam.train.images[chosen]), exam.train.labels[chosen])
         rows.append(spreading_row(exam, model, spreader, known, exam.settings, started))
         if exam.choose:
             started = time.monotonic()
@@ -173,7 +190,7 @@ def spreading_row(
     exam: Exam,
     model: str,
     spreader: Spreader,
-    known: tuple[np.ndarray, np.ndarray],
+    known: tuple[np.ndarray | Tensor, np.ndarray],
     settings: SpreadingSettings,
     started: float,
     chosen: bool = False,
@@ -196,6 +213,7 @@ def spreading_row(
 def error_row(exam: Exam, model: str, wrong: int, settings: dict[str, object], started: float) -> ResultRow:
     """Return one error of the table 'classification', with its Wilson interval."""
     error = share(wrong, len(exam.test.images))
+    seen = {"features": exam.view.name} if exam.view else {}
     return result_row(
         "classification",
         "label_spreading_error",
@@ -203,7 +221,7 @@ def error_row(exam: Exam, model: str, wrong: int, settings: dict[str, object], s
         exam.seed,
         error.value,
         error.n,
-        {**settings, "low": error.low, "high": error.high},
+        {**settings, **seen, "low": error.low, "high": error.high},
         exam.test.digest,
         time.monotonic() - started,
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
+from capsulegan.evaluation.classification import View
 from capsulegan.evaluation.manifold import NEIGHBOURS, manifold
 from capsulegan.evaluation.rows import ResultRow, result_row
 from capsulegan.evaluation.settings import FEWEST_SAMPLES
@@ -211,6 +212,11 @@ def reference_opinion(judge: Run, train: ImageData, count: int) -> Opinion:
     if judge.data.digest != train.digest:
         raise UserError(f"{judge.folder} judges other data than {train.name}; train it on the same data")
     return opinion(judge.classifier, train.images[:count])
+
+
+def features_seen_by(judge: Run) -> View:
+    """Return a judge's features as what images are compared by."""
+    return View(feature_network(judge), lambda images: opinion(judge.classifier, images).features)
 
 
 def feature_network(judge: Run) -> str:

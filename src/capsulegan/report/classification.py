@@ -30,12 +30,18 @@ def kernel_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     Rows without a kernel, as those of the labelled images alone, belong to every group.
     """
     errors = chosen(rows, table="classification", figure="label_spreading_error")
-    shared = [row for row in errors if row["settings"].get("kernel") is None]
-    groups: dict[str, list[Row]] = {}
-    for row in errors:
-        if row["settings"].get("kernel") is not None:
-            groups.setdefault(_kernel(row), []).append(row)
-    return [(name, group + shared) for name, group in groups.items()] or ([("", shared)] if shared else [])
+    found = []
+    for (features,), own in grouped(errors, "features").items():
+        where = f"by {features}, " if features else ""
+        shared = [row for row in own if row["settings"].get("kernel") is None]
+        groups: dict[str, list[Row]] = {}
+        for row in own:
+            if row["settings"].get("kernel") is not None:
+                groups.setdefault(where + _kernel(row), []).append(row)
+        if shared and not groups:
+            groups[where.removesuffix(", ")] = []
+        found += [(name, group + shared) for name, group in groups.items()]
+    return found
 
 
 def _kernel(row: Row) -> str:
@@ -97,6 +103,8 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
                     line.append("" if error is None else words.number(error, 4))
             lines.append((*line, seeds_cell(chosen(own, labels=n) for n in labels)))
         command = " ".join(["capsulegan classify", *runs[:1], "--labels", *map(str, labels)])
+        if distinct(group, "features"):
+            command += " --features"
         caption = (
             f"Share of the {' or '.join(f'{n:,}' for n in distinct(group, 'n'))} test images that "
             "label spreading gets wrong when n images are labelled and the generated ones stand for the "

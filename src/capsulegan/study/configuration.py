@@ -44,6 +44,8 @@ class StudyConfig(TrainingSettings):
     choose: bool = False
     """Spread labels a second time with settings of least error on held-out training images, chosen for each
     model and number."""
+    features: bool = False
+    """Spread labels once more over the judge's features instead of pixels, in tables of their own."""
     workers: int = 0
     """Runs trained side by side, each with its share of the cores; 0: as many as there are cores or runs."""
 

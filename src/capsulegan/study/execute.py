@@ -18,7 +18,13 @@ from capsulegan.evaluation.classification import (
     prepare_exam,
 )
 from capsulegan.evaluation.rows import ResultRow
-from capsulegan.evaluation.scores import Opinion, judge_error, judge_images, reference_opinion
+from capsulegan.evaluation.scores import (
+    Opinion,
+    features_seen_by,
+    judge_error,
+    judge_images,
+    reference_opinion,
+)
 from capsulegan.files import read_json, write_json
 from capsulegan.published import load, published_judge
 from capsulegan.study.collect import collect
@@ -30,7 +36,7 @@ from capsulegan.training.configuration import CHANGEABLE
 from capsulegan.training.interruption import Interrupted, Interruption, interruption
 from capsulegan.training.run import Run, locked
 
-GROWING = CHANGEABLE - {"images"} | {"models", "seeds", "workers"}
+GROWING = CHANGEABLE - {"images"} | {"models", "seeds", "features", "workers"}
 """Settings in which a study may be run again: a grid may grow, and the machine may be another."""
 
 
@@ -130,10 +136,10 @@ class Bench:
         """Return a run of the study."""
         return load(self.folder / "runs" / cell.name, self.config.device)
 
-    def exam(self, seed: int) -> Exam:
-        """Return the semi-supervised classification of one seed."""
-        config = self.config
-        return prepare_exam(self.train, self.test, config.labels, seed, config.spreading, config.choose)
+    def exam(self, seed: int, by_features: bool = False) -> Exam:
+        """Return the semi-supervised classification of one seed, by pixels or by the judge's features."""
+        config, view = self.config, features_seen_by(self.judge) if by_features else None
+        return prepare_exam(self.train, self.test, config.labels, seed, config.spreading, config.choose, view)
 
 
 def battle(stage: Stage, bench: Bench) -> list[ResultRow]:
@@ -142,14 +148,19 @@ def battle(stage: Stage, bench: Bench) -> list[ResultRow]:
     return tournament(runs, bench.train, bench.test, samples=bench.config.samples, seed=stage.seed)
 
 
+def exam_of(stage: Stage, bench: Bench) -> Exam:
+    """Return the exam of a stage."""
+    return bench.exam(stage.seed, by_features=stage.kind.endswith("-features"))
+
+
 def classify(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Spread labels over a run's images."""
-    return classify_generated(bench.exam(stage.seed), bench.run(stage.cells[0]), bench.config.unlabelled)
+    return classify_generated(exam_of(stage, bench), bench.run(stage.cells[0]), bench.config.unlabelled)
 
 
 def controls(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Spread labels over noise and over real images."""
-    return classify_controls(bench.exam(stage.seed), bench.config.unlabelled)
+    return classify_controls(exam_of(stage, bench), bench.config.unlabelled)
 
 
 def score(stage: Stage, bench: Bench) -> list[ResultRow]:
@@ -169,7 +180,9 @@ def score_real(stage: Stage, bench: Bench) -> list[ResultRow]:
 KINDS: dict[str, Callable[[Stage, Bench], list[ResultRow]]] = {
     "battle": battle,
     "classify": classify,
+    "classify-features": classify,
     "controls": controls,
+    "controls-features": controls,
     "evaluate": score,
     "real": score_real,
 }

@@ -29,7 +29,7 @@ class Stage:
 
     name: str
     kind: str
-    """'battle', 'classify', 'controls', 'evaluate' or 'real'."""
+    """'battle', 'classify', 'controls', 'evaluate' or 'real'; 'classify-features', 'controls-features'."""
     cells: tuple[Cell, ...] = ()
     """The runs that it needs."""
     seed: int = 0
@@ -57,12 +57,14 @@ def evaluation_stages(config: StudyConfig, labelled: bool) -> list[Stage]:
     if not labelled:
         return stages
     stages.append(Stage("evaluate-real", "real", (), config.seeds[0]))
+    views = ("", "-features") if config.features else ("",)
     for seed in config.seeds:
-        stages.append(Stage(f"controls-s{seed}", "controls", (), seed))
+        stages += [Stage(f"controls{view}-s{seed}", f"controls{view}", (), seed) for view in views]
         for model in config.models:
             cell = Cell(model, seed)
             stages.append(Stage(f"evaluate-{cell.name}", "evaluate", (cell,), seed))
-            stages.append(Stage(f"classify-{cell.name}", "classify", (cell,), seed))
+            for view in views:
+                stages.append(Stage(f"classify{view}-{cell.name}", f"classify{view}", (cell,), seed))
     return stages
 
 
