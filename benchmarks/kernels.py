@@ -73,8 +73,7 @@ def unlabelled_images(name: str, exam: Exam, count: int) -> np.ndarray:
         shape = (count, *exam.train.images.shape[1:])
         return np.random.default_rng(exam.seed).integers(0, 256, shape, dtype=np.uint8)
     if name == "real":
-        last = len(exam.order) - len(exam.held_out)
-        return exam.train.images[exam.order[exam.labels[-1] : last][:count]]
+        return exam.train.images[exam.unlabelled(exam.labels[-1])[:count]]
     return load(name).sample(count, exam.seed)
 
 

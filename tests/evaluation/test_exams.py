@@ -76,6 +76,16 @@ def test_what_is_held_out_is_never_labelled(digits):
     assert not set(exam.held_out) & set(exam.order[: max(exam.labels)])
 
 
+def test_what_is_held_out_is_mixed_like_all_images_and_not_what_the_classes_leave_over():
+    labels = np.repeat([0, 1, 2], [1200, 600, 200])
+    train = make_image_data("unbalanced", np.zeros((2000, 8, 8, 1), np.uint8), labels, ("a", "b", "c"))
+    exam = prepare_exam(train, train, (30,), 0, SpreadingSettings(), True)
+    shares = np.bincount(labels[exam.held_out], minlength=3) / len(exam.held_out)
+    assert np.abs(shares - (0.6, 0.3, 0.1)).max() < 0.06
+    assert set(exam.unlabelled(10)) | set(exam.held_out) | set(exam.order[:10]) == set(range(2000))
+    assert not set(exam.unlabelled(10)) & set(exam.held_out)
+
+
 def test_nothing_is_held_out_unless_settings_are_chosen(digits):
     assert len(exam_of(digits, choose=False).held_out) == 0
 

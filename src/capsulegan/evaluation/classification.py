@@ -41,7 +41,7 @@ class Exam:
     """Which real images are labelled, which are tested, and which are held out to choose settings.
 
     `order` lists the training images so that any first n of them are balanced over the classes, and hold
-    the first m < n. What is held out comes from its end.
+    the first m < n.
     """
 
     train: ImageData
@@ -59,9 +59,16 @@ class Exam:
 
     @property
     def held_out(self) -> np.ndarray:
-        """Training images to choose settings with; empty unless they are to be chosen."""
+        """Training images to choose settings with, drawn from those that are never labelled; or none."""
         count = min(VALIDATION, len(self.order) // 6) if self.choose else 0
-        return self.order[len(self.order) - count :]
+        never_labelled = self.order[self.labels[-1] :]
+        drawn = torch.randperm(len(never_labelled), generator=generator_for(self.seed, "held-out images"))
+        return never_labelled[drawn[:count].numpy()]
+
+    def unlabelled(self, labelled: int) -> np.ndarray:
+        """Return the training images that are neither among the first `labelled` nor held out."""
+        rest = self.order[labelled:]
+        return rest[~np.isin(rest, self.held_out)]
 
 
 def prepare_exam(
@@ -131,8 +138,7 @@ def classify_controls(exam: Exam, unlabelled: int) -> list[ResultRow]:
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
 
     def real(labelled: int) -> np.ndarray:
-        last = len(exam.order) - len(exam.held_out)
-        return np.take(exam.train.images, np.sort(exam.order[labelled:last][-unlabelled:]), axis=0)
+        return np.take(exam.train.images, np.sort(exam.unlabelled(labelled)[-unlabelled:]), axis=0)
 
     return [
         *nearest_labelled(exam),
