@@ -81,3 +81,32 @@ def test_the_tables_of_recipes_are_rows_of_the_record():
             )
             for score in found
         ), line
+
+
+def test_the_tables_of_kernels_are_the_records():
+    tables = EXPERIMENTS.split("| unlabelled images from | n |")[1:]
+    records = [
+        record(f"kernels/{path.name}") for path in sorted((ROOT / "results" / "kernels").glob("*.json"))
+    ]
+    lines = [line for table in tables for line in table.split("\n\n")[0].splitlines()[2:]]
+    assert len(lines) == sum(
+        len({(row["source"], row["labels"]) for row in each["rows"]}) for each in records
+    )
+    for line in lines:
+        source, n, plain, *best, settings = cells_of(line)
+        neighbours, gamma, alpha = (float(word) for word in re.findall(r"\d+\.?\d*", settings))
+        assert any(
+            [f"{min(errors):.3f}" for errors in found.values()] == best
+            and f"{min(found_with(own, 'knn', 7, None, 0.2)):.3f}" == plain
+            and f"{min(found_with(own, 'local', neighbours, gamma, alpha)):.3f}" == best[-1]
+            for each in records
+            if (own := [r for r in each["rows"] if (r["source"], f"{r['labels']:,}") == (source, n)])
+            if (found := {kernel: found_with(own, kernel) for kernel in ("knn", "rbf", "local")})
+        ), line
+
+
+def found_with(rows, kernel, neighbours=None, gamma=None, alpha=None):
+    """Errors of a kernel, with these settings where they are given."""
+    wanted = {"kernel": kernel, "neighbours": neighbours, "gamma": gamma, "alpha": alpha}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return [row["error"] for row in rows if given.items() <= row.items()]
