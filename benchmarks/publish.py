@@ -39,8 +39,11 @@ def main() -> None:
     source, errors, command = arguments.source, "", arguments.command
     if arguments.model:
         results = json.loads((source / "results.json").read_text())
-        seed = median_seed(results["rows"], arguments.model)
-        errors = spreading_errors(results["rows"], arguments.model, seed)
+        seed, seeds = median_seed(results["rows"], arguments.model)
+        errors = (
+            f"\nOf {seeds} seeds of the study this one has the median kernel distance.\n" if seeds > 1 else ""
+        )
+        errors += spreading_errors(results["rows"], arguments.model, seed)
         source, command = source / "runs" / f"{arguments.model}-s{seed}", command or results["command"]
     folder = WEIGHTS / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,14 +55,14 @@ def main() -> None:
     write_text(folder / "README.md", card(run, arguments.name, command) + errors)
 
 
-def median_seed(rows: list[dict[str, Any]], model: str) -> int:
-    """Return the seed whose kernel distance is the median of a model's."""
+def median_seed(rows: list[dict[str, Any]], model: str) -> tuple[int, int]:
+    """Return the seed whose kernel distance is the median of a model's, and how many there are."""
     distances = sorted(
         (row["value"], row["seed"])
         for row in rows
         if (row["figure"], row["model"]) == ("kernel_distance", model)
     )
-    return int(distances[(len(distances) - 1) // 2][1])
+    return int(distances[(len(distances) - 1) // 2][1]), len(distances)
 
 
 def spreading_errors(rows: list[dict[str, Any]], model: str, seed: int) -> str:

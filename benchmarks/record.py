@@ -1,4 +1,4 @@
-"""Copies a study to where results are kept: without checkpoints, weights in half precision.
+"""Copies a study to where results are kept: no checkpoints, no events, weights in half precision.
 
     python benchmarks/record.py STUDY results/NAME
 
@@ -17,7 +17,7 @@ from torch import Tensor, float32
 
 from capsulegan.tensors import write_tensors
 
-LEFT_OUT = shutil.ignore_patterns("checkpoints", ".lock", "*.safetensors")
+LEFT_OUT = shutil.ignore_patterns("checkpoints", "tensorboard", ".lock", "*.safetensors")
 
 
 def main() -> None:
