@@ -214,7 +214,9 @@ def test_settings_that_were_chosen_for_each_model_share_a_table() -> None:
             row["settings"] |= {"chosen": True, "neighbours": len(row["model"])}
     titles = [title for title in tables(rows) if title.startswith("Classification")]
     assert titles == ["Classification error, settings chosen for each model on held-out training images"]
-    assert "neighbours 10" in find(rows, "Classification").caption
+    table = find(rows, "Classification")
+    assert "neighbours 10" in table.caption
+    assert table.command.endswith("--choose")
 
 
 def test_commands_quote_what_a_shell_would_read() -> None:

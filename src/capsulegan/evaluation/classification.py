@@ -63,7 +63,7 @@ class Exam:
         count = min(VALIDATION, len(self.order) // 6) if self.choose else 0
         never_labelled = self.order[self.labels[-1] :]
         drawn = torch.randperm(len(never_labelled), generator=generator_for(self.seed, "held-out images"))
-        return never_labelled[drawn[:count].numpy()]
+        return np.take(never_labelled, drawn[:count].numpy())
 
     def unlabelled(self, labelled: int) -> np.ndarray:
         """Return the training images that are neither among the first `labelled` nor held out."""

@@ -103,8 +103,8 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
                     line.append("" if error is None else words.number(error, 4))
             lines.append((*line, seeds_cell(chosen(own, labels=n) for n in labels)))
         command = " ".join(["capsulegan classify", *runs[:1], "--labels", *map(str, labels)])
-        if distinct(group, "features"):
-            command += " --features"
+        command += " --choose" * any(row["settings"].get("chosen") for row in group)
+        command += " --features" * bool(distinct(group, "features"))
         caption = (
             f"Share of the {' or '.join(f'{n:,}' for n in distinct(group, 'n'))} test images that "
             "label spreading gets wrong when n images are labelled and the generated ones stand for the "
