@@ -75,13 +75,12 @@ class Train(Config, Command):
     """Go on with the run in that folder."""
 
     def __call__(self) -> None:
-        from capsulegan.training.log import Row
         from capsulegan.training.loop import train
 
         config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
         with console.progress_bars("images") as progress:
 
-            def show(images: int, total: int, row: Row | None) -> None:
+            def show(images: int, total: int, row: object) -> None:
                 progress(f"train {self.model}", images, total)
 
             run = train(config, self.out, resume=self.resume, progress=show)
@@ -106,8 +105,9 @@ class Sample(Command):
         from capsulegan.published import load
 
         write_images(self.out, load(self.run, AUTO).sample(self.count, self.seed))
-        document = {"file": str(self.out), "count": self.count, "seed": self.seed}
-        console.print_result(self.out, self.json, document)
+        console.print_result(
+            self.out, self.json, {"file": str(self.out), "count": self.count, "seed": self.seed}
+        )
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,10 @@ class Battle(Command):
             batch_norm=self.batch_norm,
             tolerance=self.tolerance,
         )
-        if self.json:
-            console.print_json(rows)
-            return
-        console.print_rows("Generative Adversarial Metric", rows, ("rule", "low", "high", "verdict"))
+        shown = ("rule", "low", "high", "verdict")
+        console.print_rows("Generative Adversarial Metric", rows, shown, self.json)
         for row in rows:
-            if row["figure"] == "r_samples":
+            if row["figure"] == "r_samples" and not self.json:
                 rule, verdict, reason = (row["settings"][name] for name in ("rule", "verdict", "reason"))
                 print(f"{row['model']}, {rule} rule: {verdict}, since {reason}")
 
@@ -179,9 +177,7 @@ class Classify(Command):
     choose: bool = False
     """Spread a second time with settings chosen by the error on held-out training images."""
     features: bool = False
-    """Compare images by the features of a judge instead of by pixels."""
-    judge: Path | None = None
-    """Whose features: a classifier of the same data; if not given, as in `evaluate`."""
+    """Compare images by the features of a judge, this package's or one beside the run, not by pixels."""
     no_controls: bool = False
     """Leave out the controls: labelled images alone, noise, real images."""
 
@@ -192,9 +188,7 @@ class Classify(Command):
         from capsulegan.published import judge_of, load
 
         run = load(self.run, AUTO)
-        view = None
-        if self.features:
-            view = features_seen_by(load(self.judge, AUTO) if self.judge else judge_of(run))
+        view = features_seen_by(judge_of(run)) if self.features else None
         settings = SpreadingSettings(self.kernel, self.neighbours, self.gamma, self.alpha)
         size = run.data.image_size
         train, test = (load_data(run.config.data, split, image_size=size) for split in ("train", "test"))
@@ -257,10 +251,8 @@ class Data(Command):
         from capsulegan.data import fetch
 
         summary = fetch(self.data)
-        if self.json:
-            console.print_json(summary)
-        else:
-            console.print_table(self.data, ["", ""], [[name, str(value)] for name, value in summary.items()])
+        facts = [[name, str(value)] for name, value in summary.items()]
+        console.print_json(summary) if self.json else console.print_table(self.data, ["", ""], facts)
 
 
 @dataclass(frozen=True)
