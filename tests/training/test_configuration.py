@@ -125,7 +125,7 @@ def test_a_study_gives_its_settings_to_every_run():
         ({"models": ("capsnet",)}, "unknown model 'capsnet'"),
         ({"seeds": (-1,)}, "seed must be between"),
         ({"samples": 1}, "samples must be at least 6"),
-        ({"kernel": "linear"}, "kernel must be knn or rbf"),
+        ({"kernel": "linear"}, "unknown kernel 'linear': the known ones are knn, rbf, local"),
         ({"alpha": 1.0}, "alpha must be between 0 and 1"),
         ({"gamma": float("nan")}, "gamma must be above 0"),
         ({"workers": -1}, "workers must be 0 or more"),
