@@ -39,6 +39,11 @@ def test_the_parameters_are_those_of_its_layers():
     assert deeper == parameter_count(ResidualNetwork(32, width=8)) + more
 
 
+def test_a_width_that_crashes_is_refused():
+    with pytest.raises(ValueError, match=r"'width' parameter must be at least 8\. Got 4 instead"):
+        ResidualNetwork(8, width=4)
+
+
 @pytest.mark.parametrize("classes", [1, 0])
 def test_fewer_than_two_classes_are_refused(classes):
     with pytest.raises(ValueError, match=f"'classes' parameter must be at least 2. Got {classes} instead"):

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from capsulegan.capsules.functional import at_least_float32
 from capsulegan.networks.shapes import check_classes, check_image_shape
 
+LEAST_WIDTH = 8
+"""Channels below which float32 gradients of PyTorch 2.13 on AVX2 hang or crash (seen with 4)."""
+
 
 class Recognition(NamedTuple):
     """What a residual network says of a batch of images."""
@@ -42,14 +45,14 @@ class ResidualNetwork(nn.Module):
     classes : int
         Number K of classes, at least 2.
     width : int
-        Channels of the first stage.
+        Channels of the first stage, at least 8.
     blocks : int
         Residual blocks a stage.
 
     Raises
     ------
     ValueError
-        If the size, or the number of channels or of classes, cannot be taken.
+        If the size, the width, or the number of channels or of classes cannot be taken.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class ResidualNetwork(nn.Module):
         super().__init__()
         check_image_shape(image_size, channels)
         check_classes(classes)
+        if width < LEAST_WIDTH:
+            raise ValueError(f"The 'width' parameter must be at least {LEAST_WIDTH}. Got {width} instead.")
         self.classes = classes
         layers: list[nn.Module] = [convolution(channels, width, 3), nn.BatchNorm2d(width), nn.ReLU()]
         inputs = width

@@ -15,6 +15,7 @@ from capsulegan.networks import (
     Generator,
     ResidualNetwork,
 )
+from capsulegan.networks.resnet import LEAST_WIDTH
 from capsulegan.objectives import CrossEntropy, Margin, Objective
 from capsulegan.randomness import seeded
 from capsulegan.training.configuration import Config
@@ -88,7 +89,9 @@ def build_classifier(config: Config, shape: ImageShape) -> Classifier:
     """Return the classifier of the configuration's model."""
     with seeded(config.seed, "classifier weights"):
         if config.model == "resnet":
-            return ResidualNetwork(shape.size, shape.channels, shape.classes, max(config.width // 2, 1))
+            return ResidualNetwork(
+                shape.size, shape.channels, shape.classes, max(config.width // 2, LEAST_WIDTH)
+            )
         return CapsNet(
             shape.size, shape.channels, shape.classes, config.recipe.preset, config.routing_iterations
         )

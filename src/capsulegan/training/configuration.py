@@ -44,7 +44,7 @@ class TrainingSettings:
     """Length of the generator's latent vectors."""
     width: int = 64
     """Channels of the largest maps in the generator and in the convolutional discriminator; the resnet
-    classifier has half as many."""
+    classifier has half as many, and 8 at least."""
     preset: Preset | None = None
     """Layers below the last capsules: one convolution and few parameters, as Sabour et al. (2017), or three
     convolutions with batch norm. Small for a discriminator and deep for the classifier, if not given."""
