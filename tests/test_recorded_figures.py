@@ -1,10 +1,13 @@
 """Figures that stand in the documentation are those of the records under results/."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
+
+from capsulegan.report import paper
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEED = ROOT / "results" / "speed"
@@ -110,3 +113,24 @@ def found_with(rows, kernel, neighbours=None, gamma=None, alpha=None):
     wanted = {"kernel": kernel, "neighbours": neighbours, "gamma": gamma, "alpha": alpha}
     given = {name: value for name, value in wanted.items() if value is not None}
     return [row["error"] for row in rows if given.items() <= row.items()]
+
+
+def test_the_discussion_of_mnist_quotes_its_records():
+    """Decimals and percentages are roundings of figures of the study, of the paper, or of the theory."""
+    study = ROOT / "results" / "mnist"
+    rows = [*record("mnist/results.json")["rows"], *record("mnist/battle-batch-statistics.json")]
+    log = (study / "runs" / "capsulegan-best-s0" / "log.jsonl").read_text().splitlines()
+    last = json.loads(log[-1])
+    known = [figure for row in rows for figure in (row["value"], *map(row["settings"].get, ("low", "high")))]
+    known += [last["real_probability"], last["fake_probability"]]
+    known += [0.5, 0.9, 0.633, math.log(10), paper.BATTLE["mnist"]["r_samples"]]
+    figures = [figure for figure in known if figure is not None]
+    discussion = (study / "discussion.md").read_text()
+    quoted = [(text, 1) for text in re.findall(r"\d+\.\d+(?!\d| %)", discussion)]
+    quoted += [
+        (text, 100) for text in re.findall(r"(\d+(?:\.\d+)?) %", discussion) if text != "97"
+    ]  # the goal
+    assert len(quoted) > 30
+    for text, scale in quoted:
+        places = len(text.partition(".")[2])
+        assert any(f"{figure * scale:.{places}f}" == text for figure in figures), text
