@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from capsulegan.capsules.convolution import Convolution
 from capsulegan.networks import CapsNet, CapsuleDiscriminator
 from capsulegan.networks.trunks import PRESETS, primary_capsules
 
@@ -27,7 +28,7 @@ def test_maps_are_halved_until_they_have_16_pixels_or_fewer_and_no_further(size,
 def test_every_convolution_below_the_capsules_has_its_batch_norm_where_there_is_any(preset, batch_norm):
     trunk, primary = primary_capsules(64, 3, preset, batch_norm)
     kinds = [type(module) for module in trunk]
-    block = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] if norms(trunk) else [nn.Conv2d, nn.ReLU]
+    block = [Convolution, nn.BatchNorm2d, nn.ReLU] if norms(trunk) else [Convolution, nn.ReLU]
     assert kinds == block * (len(kinds) // len(block))
     assert bool(norms(trunk)) == (batch_norm or preset == "deep")
     assert norms(primary) == []

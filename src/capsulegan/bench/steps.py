@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from capsulegan.bench.measure import Comparison, Work, median_seconds
-from capsulegan.capsules.convolution import WideConvolution
+from capsulegan.capsules.convolution import Convolution
 from capsulegan.data.images import make_image_data
 from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config
@@ -100,6 +100,13 @@ def plain_forward(module: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
+def make_plain(network: nn.Module) -> None:
+    """Turn a network's convolutions into PyTorch's own."""
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+
+
 @torch.no_grad()
 def inputs_of(network: nn.Module, inputs: Tensor) -> list[tuple[nn.Module, Tensor]]:
     """Return each convolution of a network with what it is given for these inputs."""
@@ -176,9 +183,7 @@ def compare_choices(budget: float = 20.0) -> list[Comparison]:
             for name in list(cases)[1:]
         ]
     plain = trainee_of("capsulegan", "capsnet")
-    for module in plain.networks["discriminator"].modules():
-        if isinstance(module, WideConvolution):
-            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+    make_plain(plain.networks["discriminator"])
     seconds = median_seconds(
         {"as chosen": steps_of(trainee_of("capsulegan", "capsnet")), "plain": steps_of(plain)}, budget
     )

@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from capsulegan.capsules.convolution import WideConvolution
+from capsulegan.capsules.convolution import Convolution
 from capsulegan.capsules.functional import at_least_float32, lengths, routed_total_input, squash
 from capsulegan.capsules.routing import route
 
@@ -51,7 +51,7 @@ class PrimaryCapsules(nn.Module):
     ) -> None:
         super().__init__()
         self.dim = dim
-        self.convolution = WideConvolution(in_channels, kinds * dim, kernel_size, stride, padding)
+        self.convolution = Convolution(in_channels, kinds * dim, kernel_size, stride, padding)
         fan_in = in_channels * kernel_size * kernel_size
         nn.init.normal_(self.convolution.weight, std=1 / math.sqrt(fan_in * dim))
         nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from capsulegan.capsules.convolution import Convolution
 from capsulegan.networks.generator import initialize_dcgan
 from capsulegan.networks.heads import build_head
 from capsulegan.networks.shapes import check_image_shape, halvings
@@ -33,9 +34,9 @@ class ConvDiscriminator(nn.Module):
         check_image_shape(image_size, channels)
         depth = halvings(image_size)
         if image_size <= 16:
-            first, remaining = nn.Conv2d(channels, width, 3, stride=1, padding=1), depth
+            first, remaining = Convolution(channels, width, 3, stride=1, padding=1), depth
         else:
-            first, remaining = nn.Conv2d(channels, width, 4, stride=2, padding=1), depth - 1
+            first, remaining = Convolution(channels, width, 4, stride=2, padding=1), depth - 1
         layers: list[nn.Module] = [first, nn.LeakyReLU(0.2)]
         for _ in range(remaining):
             layers += [

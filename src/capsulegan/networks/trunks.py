@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from capsulegan.capsules import PrimaryCapsules
+from capsulegan.capsules.convolution import Convolution
 from capsulegan.errors import unknown_name
 
 PRESETS = ("small", "capsnet", "deep")
@@ -77,7 +78,7 @@ def convolution(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
 ) -> nn.Conv2d:
     """Return a convolution for a ReLU after it, which keeps the mean square (He et al. 2015)."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
+    layer = Convolution(in_channels, out_channels, kernel_size, stride, padding)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
