@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from capsulegan.cli import COMMANDS
-from capsulegan.console import one_line
+from capsulegan.console import one_line, plain_progress
 
 TRAIN = ["--images", "320", "--width", "8", "--threads", "1", "--precision", "32"]
 
@@ -94,6 +94,18 @@ def test_a_box_becomes_a_line():
     box = "╭─ Value error ─╮\n│ Error parsing Train: seed must be │\n│ 0 or more │\n╰───╯\n"
     box += "For full helptext, see capsulegan --help\n"
     assert one_line(box) == "seed must be 0 or more; see capsulegan --help"
+
+
+def test_the_time_to_go_counts_what_was_done_since_this_process_began(monkeypatch, capsys):
+    tell = plain_progress("images")
+    for seconds, done in ((0, 1000), (40, 1100), (80, 1200)):
+        monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: float(seconds))
+        tell("train gan", done, 2000)
+    assert capsys.readouterr().err.splitlines() == [
+        "train gan: begun",
+        "train gan: 1,100 of 2,000 images, about 360 s to go",
+        "train gan: 1,200 of 2,000 images, about 320 s to go",
+    ]
 
 
 def test_json_is_all_of_standard_output(runs, tmp_path):

@@ -139,20 +139,21 @@ def progress_bars(unit: str) -> Iterator[TaskProgress]:
 
 def plain_progress(unit: str) -> TaskProgress:
     """Tell of tasks in lines: when they begin, every half minute, and when they end."""
-    began: dict[str, float] = {}
+    began: dict[str, tuple[float, float]] = {}  # when, and how much of it was done already
     told: dict[str, float] = {}
 
     def tell(name: str, done: float, total: float) -> None:
         now = time.monotonic()
         if name not in began:
-            began[name] = told[name] = now
+            began[name], told[name] = (now, done), now
             say(f"{name}: begun")
         elif done >= total and told[name] < float("inf"):
             told[name] = float("inf")
-            say(f"{name}: done in {now - began[name]:.0f} s")
-        elif now - told[name] > 30 and done:
+            say(f"{name}: done in {now - began[name][0]:.0f} s")
+        elif now - told[name] > 30 and done > began[name][1]:
             told[name] = now
-            left = (now - began[name]) * (total - done) / done
+            start, before = began[name]
+            left = (now - start) * (total - done) / (done - before)
             say(f"{name}: {done:,.0f} of {total:,.0f}{unit and f' {unit}'}, about {left:.0f} s to go")
 
     return tell

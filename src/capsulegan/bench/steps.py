@@ -182,13 +182,13 @@ def compare_choices(budget: float = 20.0) -> list[Comparison]:
             Comparison(f"{model} step, {name}", "as chosen", "seconds", seconds[name], seconds["as chosen"])
             for name in list(cases)[1:]
         ]
-    plain = trainee_of("capsulegan", "capsnet")
-    make_plain(plain.networks["discriminator"])
-    seconds = median_seconds(
-        {"as chosen": steps_of(trainee_of("capsulegan", "capsnet")), "plain": steps_of(plain)}, budget
-    )
-    part = "capsulegan step, capsnet, torch.nn.Conv2d"
-    comparisons.append(Comparison(part, "as chosen", "seconds", seconds["plain"], seconds["as chosen"]))
+    for preset in ("small", "capsnet"):
+        plain = trainee_of("capsulegan", preset)
+        make_plain(plain.networks["discriminator"])
+        cases = {"as chosen": steps_of(trainee_of("capsulegan", preset)), "plain": steps_of(plain)}
+        seconds = median_seconds(cases, budget)
+        part = f"capsulegan step, {preset}, torch.nn.Conv2d"
+        comparisons.append(Comparison(part, "as chosen", "seconds", seconds["plain"], seconds["as chosen"]))
     return comparisons
 
 
