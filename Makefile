@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/capsulegan study digits --out runs/digits
 
+# One process a core and one thread a process: threads that share a core wait for each other.
 test: .venv/ready
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests benchmarks

@@ -1,5 +1,6 @@
 """Real MNIST and CIFAR-10 for the tests that need them."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -22,7 +23,10 @@ def data_folder() -> Iterator[Path]:
     if not script.is_file():
         pytest.skip("needs MNIST and CIFAR-10: set CAPSULEGAN_DATA to a folder that holds them")
     folder = REPOSITORY / "datasets"
-    subprocess.run([sys.executable, script, folder], check=True, stdout=subprocess.DEVNULL)
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        subprocess.run([sys.executable, script, folder], check=True, stdout=subprocess.DEVNULL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAPSULEGAN_DATA", str(folder))
         yield folder

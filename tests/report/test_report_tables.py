@@ -96,7 +96,7 @@ def test_the_papers_columns_stand_beside_ours_for_its_data_alone() -> None:
     for model, label in (("gan", "GAN"), ("capsulegan", "CapsuleGAN")):
         for labels, error in paper.CLASSIFICATION["mnist"][model].items():
             assert cells(table, label)[f"paper, n{SPACE}={SPACE}{labels:,}"] == f"{error:.4f}"
-    assert cells(table, "noise as unlabelled (floor)")[f"paper, n{SPACE}={SPACE}100"] == ""
+    assert cells(table, "noise as unlabelled (control)")[f"paper, n{SPACE}={SPACE}100"] == ""
     battle = find(rows, "Generative")
     assert [(row[3], row[5]) for row in battle.rows] == [("0.79", "1.00"), ("", "")]
     for other in tables(rows, "digits").values():

@@ -42,8 +42,11 @@ class Convolution(nn.Conv2d):
 
 
 def faster_as_products(images: Tensor, weight: Tensor) -> tuple[bool, bool]:
-    """Say whether the gradients of the images and of the weight are to be products, for these tensors."""
-    if images.device.type != "cpu":
+    """Say whether the gradients of the images and of the weight are to be products, for these tensors.
+
+    Never in a compiled graph: torch.compile has choices of its own.
+    """
+    if images.device.type != "cpu" or torch.compiler.is_compiling():
         return False, False
     channels = weight.shape[1]
     if images.dtype == torch.float32:

@@ -132,7 +132,7 @@ def classify_controls(exam: Exam, unlabelled: int) -> list[ResultRow]:
     """Return the errors without which a run's mean nothing.
 
     `labelled-only` takes the label of the nearest labelled image, `noise` spreads labels over images of
-    independent uniform pixels (the floor), `real` over real training images (the ceiling).
+    independent uniform pixels, `real` over real training images (the ceiling).
     """
     shape, generator = (unlabelled, *exam.train.images.shape[1:]), generator_for(exam.seed, "noise")
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()

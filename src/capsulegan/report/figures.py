@@ -65,7 +65,7 @@ STYLE: Final = {
 }
 CONTROL_LOOKS: Final = {
     "labelled-only": ("labelled images alone", (0, (6, 2)), "s"),
-    "noise": ("noise (floor)", (0, (1, 1.5)), "v"),
+    "noise": ("noise (control)", (0, (1, 1.5)), "v"),
     "real": ("real images (ceiling)", (0, (3, 1.5)), "^"),
 }
 EQUILIBRIUM: Final = {

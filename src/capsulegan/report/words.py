@@ -18,7 +18,7 @@ MODELS: Final = {
 JUDGES: Final = {"capsnet": "CapsNet (judge)", "resnet": "residual network (judge)", "judge": "judge"}
 CONTROLS: Final = {
     "labelled-only": "labelled images alone (1-nearest neighbour)",
-    "noise": "noise as unlabelled (floor)",
+    "noise": "noise as unlabelled (control)",
     "real": "real images as unlabelled (ceiling)",
 }
 DATA: Final = {
