@@ -69,6 +69,7 @@ def test_every_command_explains_its_options(command):
         ),
         (["sample", "missing-run"], "there is no run folder missing-run"),
         (["battle", "missing-run"], "there is no run folder missing-run"),
+        (["evaluate", "missing-run", "--judge", "inception"], "there is no run folder missing-run"),
         (["battle"], "two runs or more, got 0"),
         (["report", "missing-study"], "missing-study"),
         (["study", "digits", "--models", "gan", "gan"], "each once"),

@@ -105,9 +105,8 @@ class Sample(Command):
         from capsulegan.published import load
 
         write_images(self.out, load(self.run, AUTO).sample(self.count, self.seed))
-        console.print_result(
-            self.out, self.json, {"file": str(self.out), "count": self.count, "seed": self.seed}
-        )
+        facts = {"file": str(self.out), "count": self.count, "seed": self.seed}
+        console.print_result(self.out, self.json, facts)
 
 
 @dataclass(frozen=True)
@@ -207,19 +206,20 @@ class Evaluate(Command):
     run: Positional[str]
     """A run folder, a run that comes with the package, or a hub id."""
     judge: str | None = None
-    """A classifier of the same data; if not given, the one of this package, or one beside the run."""
+    """A classifier of the same data (none: this package's, or one beside the run), or `inception`."""
     samples: int = 10_000
     """Images to draw."""
     seed: int = 0
     """Of the latents."""
 
     def __call__(self) -> None:
+        from capsulegan.evaluation.inception import inception_view
         from capsulegan.evaluation.scores import evaluate_run
         from capsulegan.files import write_json
         from capsulegan.published import WEIGHTS, judge_of, load
 
         run = load(self.run, AUTO)
-        judge = load(self.judge, AUTO) if self.judge else judge_of(run)
+        judge = inception_view(run.device) if self.judge == "inception" else judge_of(run, self.judge)
         rows = evaluate_run(run, judge, self.samples, self.seed)
         if run.folder.parent != WEIGHTS:
             write_json(run.folder / "metrics.json", rows)

@@ -59,14 +59,23 @@ def published_judge(data_digest: str, device: str = "cpu") -> Run | None:
     return None
 
 
-def judge_of(run: Run) -> Run:
+def judge_of(run: Run, name: str | None = None) -> Run:
     """Return the classifier that judges a run's images: that of the package, or one in a folder beside it.
+
+    Parameters
+    ----------
+    run : Run
+        Whose images are judged.
+    name : str, optional
+        Of another classifier, as `load` takes it.
 
     Raises
     ------
     UserError
         If there is neither.
     """
+    if name:
+        return load(name, run.device)
     if judge := published_judge(run.data.digest, run.device):
         return judge
     wanted = judge_for(run.config.data)

@@ -16,7 +16,7 @@ from capsulegan.data.places import RemoteFile, find, obtain
 
 ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",
-    "c32a1d4ab5d03f1284b67883e8d87530",
+    "md5:c32a1d4ab5d03f1284b67883e8d87530",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
 FOLDER = "cifar-10-batches-bin"

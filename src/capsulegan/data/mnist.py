@@ -124,5 +124,5 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Pixels:
 
 def _path(name: str) -> Path:
     """Return where a file of MNIST lies, gzipped or not, fetching it if need be."""
-    file = RemoteFile(f"mnist/{name}", MD5[name], tuple(place + name for place in PLACES))
+    file = RemoteFile(f"mnist/{name}", f"md5:{MD5[name]}", tuple(place + name for place in PLACES))
     return obtain(file, also=(f"mnist/{name.removesuffix('.gz')}",))

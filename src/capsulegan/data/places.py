@@ -23,14 +23,14 @@ class RemoteFile:
     ----------
     name
         Its path under the data folder, with forward slashes.
-    md5
-        The MD5 of its bytes, as its publisher gives it.
+    known_hash
+        Of its bytes, as its publisher gives it: "md5:..." or "sha256:...".
     urls
         Where it can be had, in the order in which the places are tried.
     """
 
     name: str
-    md5: str
+    known_hash: str
     urls: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ def fetch_file(file: RemoteFile) -> Path:
     The base URL in the environment variable `CAPSULEGAN_MIRROR`, under which files have the names that
     they have under a data folder, is tried before the file's own places. An interrupted download leaves
     `NAME.partial` and goes on from there, whichever place it then comes from; what does not have the
-    right MD5 in the end is thrown away.
+    right hash in the end is thrown away.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def fetch_file(file: RemoteFile) -> Path:
                 with _locked(target):
                     pooch.retrieve(
                         url,
-                        known_hash=f"md5:{file.md5}",
+                        known_hash=file.known_hash,
                         fname=target.name,
                         path=target.parent,
                         downloader=ResumingDownloader(partial),
@@ -117,7 +117,7 @@ def fetch_file(file: RemoteFile) -> Path:
                 failures.append(f"{url} ({error})")
                 break
             except ValueError:
-                failures.append(f"{url} (not the file that was published: its MD5 is not {file.md5})")
+                failures.append(f"{url} (not the file that was published: its hash is not {file.known_hash})")
     raise data_error(
         f"cannot fetch {target.name}: {'; '.join(failures)}; put the file there by hand: {target}"
     )
@@ -146,7 +146,7 @@ class ResumingDownloader:
             headers["Range"] = f"bytes={have}-"
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
-                pass  # nothing is missing: the MD5 will tell whether it is the file
+                pass  # nothing is missing: its hash will tell whether it is the file
             else:
                 response.raise_for_status()
                 resumes = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ CONFIDENCE = 0.9
 FEATURES = {"capsnet": "class capsules", "resnet": "mean maps"}
 JUDGED_AT_ONCE = 250
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 50, 1000
+
+Score: TypeAlias = tuple[str, float, dict[str, Any]]
+"""A figure's name, its value, and the settings that it was taken with."""
 
 
 @dataclass(frozen=True)
@@ -131,54 +134,67 @@ def judge_images(images: np.ndarray, judge: Run, reference: Opinion, name: str, 
         Of the run.
     """
     started = time.monotonic()
-    said = opinion(judge.classifier, images)
-    shares = class_shares(said.classes, judge.classifier.classes)
+    said, features = opinion(judge.classifier, images), feature_network(judge)
+    scores = class_scores(said, judge.classifier.classes, features)
+    scores += distances(reference.features, said.features, features, seed)
+    return as_rows(scores, name, seed, len(images), judge.data.digest, time.monotonic() - started)
+
+
+def class_scores(said: Opinion, classes: int, features: str) -> list[Score]:
+    """Return how even the classes of images are, and how sure a judge is of them."""
+    shares = class_shares(said.classes, classes)
     confident = (said.confidences.max(dim=1).values >= CONFIDENCE).double().mean()
-    distance, deviation = kernel_distance(reference.features, said.features, seed)
-    features = feature_network(judge)
-    against = {"features": features, "reference_images": len(reference.features)}
-    scores: list[tuple[str, float, dict[str, Any]]] = [
+    return [
         ("class_entropy", class_entropy(shares), {"features": features, "histogram": shares.tolist()}),
         ("recognised_share", float(confident), {"features": features, "confidence": CONFIDENCE}),
-        (
-            "frechet_distance",
-            frechet_distance(reference.features, said.features),
-            {**against, "estimator": "means and covariances"},
-        ),
-        (
-            "kernel_distance",
-            distance,
-            {
-                **against,
-                "estimator": f"cubic kernel, unbiased, {KERNEL_SUBSETS} subsets",
-                "spread": deviation,
-            },
-        ),
     ]
-    shape = manifold(reference.features, said.features)
-    estimator = f"balls to the {NEIGHBOURS}th nearest neighbour"
-    scores += [
-        (figure, value, {**against, "estimator": estimator}) for figure, value in shape._asdict().items()
-    ]
-    seconds = time.monotonic() - started
-    digest = judge.data.digest
+
+
+def distances(reference: Tensor, generated: Tensor, features: str, seed: int) -> list[Score]:
+    """Return how far generated features (M, F) are from real ones (N, F), and how they lie among them."""
+    settings = {"features": features, "reference_images": len(reference)}
+    by_moments = {**settings, "estimator": "means and covariances"}
+    distance, deviation = kernel_distance(reference, generated, seed)
+    by_kernel = {
+        **settings,
+        "estimator": f"cubic kernel, unbiased, {KERNEL_SUBSETS} subsets",
+        "spread": deviation,
+    }
+    by_balls = {**settings, "estimator": f"balls to the {NEIGHBOURS}th nearest neighbour"}
     return [
-        result_row("evaluation", figure, name, seed, value, len(images), settings, digest, seconds)
+        ("frechet_distance", frechet_distance(reference, generated), by_moments),
+        ("kernel_distance", distance, by_kernel),
+        *((figure, value, by_balls) for figure, value in manifold(reference, generated)._asdict().items()),
+    ]
+
+
+def as_rows(
+    scores: list[Score], name: str, seed: int, count: int, digest: str, seconds: float
+) -> list[ResultRow]:
+    """Return scores of `count` images as rows of the table 'evaluation'."""
+    return [
+        result_row("evaluation", figure, name, seed, value, count, settings, digest, seconds)
         for figure, value, settings in scores
     ]
 
 
-def evaluate_run(run: Run, judge: Run, samples: int, seed: int = 0) -> list[ResultRow]:
-    """Score a run's images by a judge and return the rows.
+def evaluate_run(run: Run, judge: Run | View, samples: int, seed: int = 0) -> list[ResultRow]:
+    """Score a run's images by a judge, or by features alone, and return the rows.
 
     Raises
     ------
     UserError
-        If the judge is no classifier of the run's data.
+        If the samples are too few, or the judge is no classifier of the run's data.
     """
     if samples < FEWEST_SAMPLES:
         raise UserError(f"samples must be at least {FEWEST_SAMPLES}, got {samples}")
     train = load_data(run.config.data, "train", image_size=run.data.image_size)
+    if isinstance(judge, View):
+        started = time.monotonic()
+        real, generated = judge.of(train.images[:samples]), judge.of(run.sample(samples, seed))
+        scores = distances(real, generated, judge.name, seed)
+        seconds = time.monotonic() - started
+        return as_rows(scores, run.config.model, seed, samples, train.digest, seconds)
     reference = reference_opinion(judge, train, samples)
     return judge_images(run.sample(samples, seed), judge, reference, run.config.model, seed)
 
