@@ -1,11 +1,11 @@
-"""Tries training recipes on MNIST and scores what each generator draws, never looking at the test set.
+"""Tries training recipes and scores what each generator draws, never looking at the test set.
 
-    python benchmarks/recipes.py --judge RUN [--out results/recipes.json] [--images 200000] [--seed 0]
-                                 [--models gan capsulegan] [--trials plain r1 ...]
+    python benchmarks/recipes.py --judge RUN [--data mnist] [--out results/recipes.json] [--images 200000]
+                                 [--seed 0] [--models gan capsulegan] [--trials plain "r1 1" ...]
 
-Every model gets every trial, with the same images of training. A network sees the first 50,000 training
-images; the other 10,000 are the validation images: the kernel distance on the judge's features is to them,
-and label spreading (20,000 generated images unlabelled; 100, 1,000 and 10,000 of the first 50,000 labelled;
+Every model gets every trial, with the same images of training. A network sees all training images but the
+last 10,000, which are the validation images: the kernel distance on the judge's features is to them,
+and label spreading (20,000 generated images unlabelled; 100, 1,000 and 10,000 of the others labelled;
 by nearest neighbours, a radial and a locally scaled kernel) is scored on 2,000 of them. Each is scored twice:
 the generator as it is, and the moving average of its weights over a half-life of 20,000 images. Trials that
 stand in `--out` already are not repeated.
@@ -116,6 +116,7 @@ KERNELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("--data", choices=["mnist", "cifar10"], default="mnist")
     parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -124,10 +125,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    whole = load_data("mnist", "train")
+    whole = load_data(arguments.data, "train")
     assert whole.labels is not None
     cut = len(whole.images) - VALIDATION
-    train = make_image_data("mnist", whole.images[:cut], whole.labels[:cut], whole.classes)
+    train = make_image_data(whole.name, whole.images[:cut], whole.labels[:cut], whole.classes)
     run = load(arguments.judge)
     judge, features = run.classifier, feature_network(run)
     reference = opinion(judge, whole.images[cut:])
@@ -146,7 +147,7 @@ def main() -> None:
                 continue
             settings = {"average_half_life": HALF_LIFE, "threads": 1, **TRIALS[trial]}
             config = resolved(
-                Config(model, "mnist", arguments.seed, images=arguments.images, **settings)  # type: ignore[arg-type]
+                Config(model, whole.name, arguments.seed, images=arguments.images, **settings)  # type: ignore[arg-type]
             )
             began = time.monotonic()
             generators = trained(config, train)
@@ -170,7 +171,8 @@ def trained(config: Config, train: ImageData) -> dict[str, Generator]:
     """Train a recipe; return its generator as it is, and averaged, in evaluation mode."""
     precision: Any = "bf16-mixed" if config.precision == "bf16" else "32-true"
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-    trainee = build_trainee(config, train, ImageShape(28, 1, 10), fabric)
+    shape = ImageShape(*train.images.shape[2:], len(train.classes))
+    trainee = build_trainee(config, train, shape, fabric)
     for step in range(-(-config.images // config.batch_size)):
         trainee.advance(step)
     found = {"as it is": trainee.networks["generator"], "averaged": trainee.networks["average"]}
@@ -201,7 +203,7 @@ def scored(
         "kernel_distance": kernel_distance(reference.features, said.features, 0)[0],
         "frechet_distance": frechet_distance(reference.features, said.features),
         "recognised": float((said.confidences.max(dim=1).values >= CONFIDENCE).double().mean()),
-        "class_entropy": class_entropy(class_shares(said.classes, 10)),
+        "class_entropy": class_entropy(class_shares(said.classes, judge.classes)),
         **shape._asdict(),
     }
     for count in LABELS:
