@@ -28,10 +28,9 @@ def main() -> None:
     shutil.copytree(arguments.study, arguments.out, ignore=LEFT_OUT, dirs_exist_ok=True)
     for path in arguments.study.glob("runs/*/*.safetensors"):
         target = arguments.out / path.relative_to(arguments.study)
+        # the same tensors give other bytes each time, with their metadata in another order
         if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
-            halve(
-                path, target
-            )  # the same tensors give other bytes each time, their metadata in another order
+            halve(path, target)
 
 
 def halve(source: Path, target: Path) -> None:
