@@ -53,10 +53,10 @@ def model_name(model: str) -> str:
 
 
 def part_name(model: str) -> str:
-    """Return the name of a model alone: "CapsuleGAN, best recipe"."""
+    """Return the name of a model alone: "CapsuleGAN (best recipe)"."""
     plain = model.removesuffix(BEST)
     name = (MODELS | JUDGES).get(plain, plain)
-    return name if plain == model else f"{name}, best recipe"
+    return name if plain == model else f"{name} (best recipe)"
 
 
 def data_name(data: str) -> str:
