@@ -18,8 +18,8 @@ from capsulegan.evaluation.settings import Kernel, SpreadingSettings
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.training.configuration import Config
 
-AUTO = "auto"
-"""Runs compute on a GPU where there is one."""
+AUTO = "auto"  # runs compute on a GPU where there is one
+Part = Literal["layers", "networks", "steps", "choices", "heads", "profile", "growth"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +259,7 @@ class Data(Command):
 class Bench(Command):
     """Measure what the parts cost on this machine, beside plain references and the machine's limit."""
 
-    parts: Positional[tuple[Literal["layers", "networks", "steps", "choices", "profile", "growth"], ...]] = ()
+    parts: Positional[tuple[Part, ...]] = ()
     """What to measure; none: layers, networks and steps, in about two minutes."""
     threads: int = 1
     """CPU threads; with one, CPU time is measured, else wall time."""

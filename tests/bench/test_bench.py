@@ -169,6 +169,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments):
     assert done.stdout == ""
 
 
+def test_heads_are_compared_with_the_one_capsule():
+    comparisons = steps.compare_heads(budget=0.1)
+    assert [each.part for each in comparisons[:2]] == [
+        "capsulegan step, small, hidden, 1 iteration",
+        "capsulegan step, small, hidden, 3 iterations",
+    ]
+    assert len(comparisons) == 6
+    assert all(each.ratio > 0 for each in comparisons)
+
+
 @pytest.mark.parametrize("module", [Convolution(128, 8, 9, 2), nn.ConvTranspose2d(3, 2, 4, 2, 1)])
 def test_convolutions_alone_are_those_of_pytorch(module):
     images = torch.randn(2, module.in_channels, 12, 12)

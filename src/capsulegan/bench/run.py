@@ -11,12 +11,20 @@ from capsulegan import console
 from capsulegan.bench.growth import growth
 from capsulegan.bench.layers import compare_layers, compare_networks
 from capsulegan.bench.measure import Comparison, product_rate, threads
-from capsulegan.bench.steps import bf16, compare_choices, compare_steps, steps_of, trainee_of, where_time_goes
+from capsulegan.bench.steps import (
+    bf16,
+    compare_choices,
+    compare_heads,
+    compare_steps,
+    steps_of,
+    trainee_of,
+    where_time_goes,
+)
 from capsulegan.errors import UserError
 from capsulegan.training.environment import environment
 
 PARTS = ("layers", "networks", "steps")
-"""What is measured if nothing is asked for; `choices`, `profile` and `growth` take longer."""
+"""What is measured if nothing is asked for; the other parts take longer."""
 
 
 def run(parts: Sequence[str], thread_count: int) -> dict[str, Any]:
@@ -24,7 +32,7 @@ def run(parts: Sequence[str], thread_count: int) -> dict[str, Any]:
 
     Parameters
     ----------
-    parts : sequence of {"layers", "networks", "steps", "choices", "profile", "growth"}
+    parts : sequence of {"layers", "networks", "steps", "choices", "heads", "profile", "growth"}
         What to measure; none: `PARTS`.
     thread_count : int
         CPU threads.
@@ -41,6 +49,7 @@ def run(parts: Sequence[str], thread_count: int) -> dict[str, Any]:
         "networks": lambda: compare_networks(bf16()),
         "steps": compare_steps,
         "choices": compare_choices,
+        "heads": compare_heads,
     }
     parts = parts or PARTS
     with threads(thread_count), torch.random.fork_rng(devices=[]):

@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from capsulegan.bench.measure import Comparison, Work, median_seconds
 from capsulegan.capsules.convolution import Convolution
 from capsulegan.data.images import make_image_data
+from capsulegan.networks.heads import HEADS
 from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config
 from capsulegan.training.environment import computes_in_bf16
@@ -39,10 +40,11 @@ def trainee_of(
     image_size: int = 28,
     batch_size: int = 64,
     precision: str = "auto",
+    **settings: Any,
 ) -> Trainee:
-    """Return a model as `capsulegan train` trains it, on noise for images."""
+    """Return a model as `capsulegan train` trains it with these settings, on noise for images."""
     noise = np.random.default_rng(0).integers(0, 256, (1024, image_size, image_size, 1), dtype=np.uint8)
-    config = Config(model=model, data="noise", preset=preset, batch_size=batch_size)  # type: ignore[arg-type]
+    config = Config(model, "noise", preset=preset, batch_size=batch_size, **settings)  # type: ignore[arg-type]
     data = make_image_data("noise", noise)
     modes: dict[str, Any] = {"auto": "bf16-mixed" if bf16() else "32-true", "32": "32-true"}
     fabric = Fabric(accelerator="cpu", devices=1, precision=modes[precision])
@@ -190,6 +192,20 @@ def compare_choices(budget: float = 20.0) -> list[Comparison]:
         part = f"capsulegan step, {preset}, torch.nn.Conv2d"
         comparisons.append(Comparison(part, "as chosen", "seconds", seconds["plain"], seconds["as chosen"]))
     return comparisons
+
+
+def compare_heads(budget: float = 30.0) -> list[Comparison]:
+    """Return what a step costs with other heads than the one capsule that needs no routing."""
+    heads = [(head, iterations) for head in HEADS if head != "one" for iterations in (1, 3)]
+    cases = {"one": steps_of(trainee_of("capsulegan"))}
+    for head, iterations in heads:
+        trainee = trainee_of("capsulegan", head=head, routing_iterations=iterations)
+        cases[f"{head}, {iterations} {'iteration' if iterations == 1 else 'iterations'}"] = steps_of(trainee)
+    seconds = median_seconds(cases, budget)
+    return [
+        Comparison(f"capsulegan step, small, {name}", "head one", "seconds", seconds[name], seconds["one"])
+        for name in list(cases)[1:]
+    ]
 
 
 def where_time_goes(work: Work, steps: int = 5) -> dict[str, float]:
