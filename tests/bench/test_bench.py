@@ -170,7 +170,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments):
 
 
 def test_heads_are_compared_with_the_one_capsule():
-    comparisons = steps.compare_heads(budget=0.1)
+    comparisons = steps.compare_heads(budget=0.1, batch_size=4)
     assert [each.part for each in comparisons[:2]] == [
         "capsulegan step, small, hidden, 1 iteration",
         "capsulegan step, small, hidden, 3 iterations",

@@ -194,12 +194,13 @@ def compare_choices(budget: float = 20.0) -> list[Comparison]:
     return comparisons
 
 
-def compare_heads(budget: float = 30.0) -> list[Comparison]:
+def compare_heads(budget: float = 30.0, batch_size: int = 64) -> list[Comparison]:
     """Return what a step costs with other heads than the one capsule that needs no routing."""
     heads = [(head, iterations) for head in HEADS if head != "one" for iterations in (1, 3)]
-    cases = {"one": steps_of(trainee_of("capsulegan"))}
+    cases = {"one": steps_of(trainee_of("capsulegan", batch_size=batch_size))}
     for head, iterations in heads:
-        trainee = trainee_of("capsulegan", head=head, routing_iterations=iterations)
+        settings = {"batch_size": batch_size, "head": head, "routing_iterations": iterations}
+        trainee = trainee_of("capsulegan", **settings)  # type: ignore[arg-type]
         cases[f"{head}, {iterations} {'iteration' if iterations == 1 else 'iterations'}"] = steps_of(trainee)
     seconds = median_seconds(cases, budget)
     return [
