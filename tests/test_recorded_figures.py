@@ -88,6 +88,17 @@ def test_the_tables_of_recipes_are_rows_of_the_record():
         ), line
 
 
+def test_the_table_of_heads_is_the_record():
+    ratios = {row["part"]: row["ratio"] for row in record("speed/heads.json")["comparisons"]}
+    lines = EXPERIMENTS.split("| head | 1 iteration |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) * 2 == len(ratios)
+    for line in lines:
+        head, *cells = cells_of(line)
+        for iterations, cell in zip(("1 iteration", "3 iterations"), cells, strict=True):
+            part = f"capsulegan step, small, {head.strip('`')}, {iterations}"
+            assert cell == f"{ratios[part]:.2f}"
+
+
 def test_the_tables_of_kernels_are_the_records():
     tables = EXPERIMENTS.split("| unlabelled images from | n |")[1:]
     records = [

@@ -60,19 +60,19 @@ def published_judge(data_digest: str, device: str = "cpu") -> Run | None:
 
 
 def judge_of(run: Run, name: str | None = None) -> Run:
-    """Return the classifier that judges a run's images: that of the package, or one in a folder beside it.
+    """Return the classifier that judges a run's images: the one named, that of the package, or one beside it.
 
     Parameters
     ----------
     run : Run
         Whose images are judged.
     name : str, optional
-        Of another classifier, as `load` takes it.
+        Of a classifier, as `load` takes it.
 
     Raises
     ------
     UserError
-        If there is neither.
+        If there is none.
     """
     if name:
         return load(name, run.device)
