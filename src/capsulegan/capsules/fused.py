@@ -24,6 +24,9 @@ ROWS = 128
 """Rows of u and W in a tile."""
 SAMPLES = 32
 """Samples in a tile."""
+WARPS = 8
+"""Warps of a program. With four, a routing pass over capsules of 8 and 16 dimensions needs more registers
+than a thread has on an H100 or H200, and spills 300 bytes of each (`tests/capsules/test_fused_compiles.py`)."""
 SMALLEST = 16
 """Side of the smallest product of matrices that Triton makes."""
 WIDEST = 128
@@ -67,7 +70,7 @@ def route_fused(u: Tensor, weight: Tensor, iterations: int) -> tuple[Tensor, Ten
     for _ in range(iterations - 1):
         v_sum += squash(s, dim=1)
         grid = (chunks, triton.cdiv(batch, SAMPLES))
-        routing_pass[grid](u, weight, v_sum, couplings, partial, *numbers, **sizes)
+        routing_pass[grid](u, weight, v_sum, couplings, partial, *numbers, **sizes, num_warps=WARPS)
         s = partial.sum(dim=0)
     return s, couplings
 
@@ -99,9 +102,11 @@ def gradients_fused(
     of_weight = torch.empty_like(weight) if needed[1] else None
     if of_capsules is not None:
         grid = (chunks, triton.cdiv(batch, SAMPLES))
-        capsule_gradient[grid](weight, couplings, gradient, of_capsules, *numbers, **sizes)
+        tensors = weight, couplings, gradient, of_capsules
+        capsule_gradient[grid](*tensors, *numbers, **sizes, num_warps=WARPS)
     if of_weight is not None:
-        weight_gradient[(chunks, outputs)](u, couplings, gradient, of_weight, *numbers, **sizes)
+        tensors = u, couplings, gradient, of_weight
+        weight_gradient[(chunks, outputs)](*tensors, *numbers, **sizes, num_warps=WARPS)
     return of_capsules, of_weight
 
 
