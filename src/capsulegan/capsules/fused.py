@@ -26,7 +26,7 @@ SAMPLES = 32
 """Samples in a tile."""
 WARPS = 8
 """Warps of a program. With four, a routing pass over capsules of 8 and 16 dimensions needs more registers
-than a thread has on an H100 or H200, and spills 300 bytes of each (`tests/capsules/test_fused_compiles.py`)."""
+than a thread has on an H100 or H200, and spills 300 bytes (`tests/capsules/test_fused_compiles.py`)."""
 SMALLEST = 16
 """Side of the smallest product of matrices that Triton makes."""
 WIDEST = 128
