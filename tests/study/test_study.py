@@ -59,7 +59,8 @@ def test_a_run_of_a_machine_with_another_precision_counts_unless_one_was_asked_f
 
 def test_the_plan_names_every_part_once():
     config = tiny(models=("gan", "capsulegan", "gan-margin"), seeds=(0, 1))
-    cells, stages = training_cells(config, judge_too=True), evaluation_stages(config, labelled=True)
+    cells = training_cells(config, judge=Cell("capsnet", 0))
+    stages = evaluation_stages(config, labelled=True)
     assert cells[0] == Cell("capsnet", 0)
     assert len(cells) == 1 + 3 * 2
     assert len({stage.name for stage in stages}) == len(stages)
@@ -94,9 +95,37 @@ def test_a_study_that_grows_by_features_keeps_what_it_has(study, tmp_path):
     assert all(name.startswith("capsnet class capsules, sha256") for name in features)
 
 
+def test_a_study_that_grows_by_a_seed_of_one_model_keeps_the_others(study, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(study[0], folder)
+    command = "capsulegan study digits --models gan --seeds 1"
+    before = execute(tiny(), folder, Heard(), "capsulegan study digits")
+    results = execute(tiny(models=("gan",), seeds=(1,)), folder, Heard(), command)
+    cells = {(row["model"], row["seed"]) for row in results["rows"] if row["table"] == "training"}
+    assert {("gan", 0), ("gan", 1), ("capsulegan", 0)} <= cells
+    assert ("capsulegan", 1) not in cells
+    assert not (folder / "runs" / "capsnet-s1").exists()  # one judge for all
+    known = [row for row in results["rows"] if row["seed"] == 0]
+    assert known == before["rows"]
+    settings = json.loads((folder / "study.json").read_text())
+    assert (settings["models"], settings["seeds"]) == (["gan", "capsulegan"], [0, 1])
+    assert settings["command"] == results["command"] == f"capsulegan study digits && {command}"
+    assert (
+        execute(tiny(models=("gan",), seeds=(1,)), folder, Heard(), command)["command"] == results["command"]
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"models": "gan"}, {"seeds": [0.5]}, {"models": [{}]}])
+def test_a_study_whose_settings_are_damaged_is_refused(study, tmp_path, wrong):
+    settings = json.loads((study[0] / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps({**settings, **wrong}))
+    with pytest.raises(UserError, match="expected lists of models and seeds"):
+        execute(tiny(), tmp_path, Heard())
+
+
 def test_without_labels_there_are_battles_alone():
     config = tiny()
-    assert training_cells(config, judge_too=False) == [Cell("gan", 0), Cell("capsulegan", 0)]
+    assert training_cells(config, judge=None) == [Cell("gan", 0), Cell("capsulegan", 0)]
     assert [stage.kind for stage in evaluation_stages(config, labelled=False)] == ["battle"]
 
 

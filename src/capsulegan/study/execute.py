@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
@@ -37,11 +38,14 @@ from capsulegan.training.interruption import Interrupted, Interruption, interrup
 from capsulegan.training.run import Run, locked
 
 GROWING = CHANGEABLE - {"images"} | {"models", "seeds", "features", "workers"}
-"""Settings in which a study may be run again: a grid may grow, and the machine may be another."""
+"""Settings in which a study may be run again: its grid may grow, and the machine may be another."""
 
 
 def execute(config: StudyConfig, folder: Path, progress: Progress, command: str = "") -> dict[str, Any]:
     """Train, evaluate and collect; return the document that `results.json` then holds.
+
+    What is asked for is trained and evaluated, and collected together with what earlier calls have left in
+    the folder, so a study may grow by some models or seeds at a time.
 
     Parameters
     ----------
@@ -61,39 +65,63 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
         If Ctrl-C or SIGTERM came; the same call goes on from there.
     """
     config = config.filled_in()
-    bench = Bench(config, folder)
+    whole = grown(config, folder)
+    bench = Bench(whole, folder)
     labelled = len(bench.train.classes) > 1
     if labelled and config.labels:
         bench.exam(config.seeds[0])  # numbers of labels that the data has not are told of before training
-    cells = training_cells(config, judge_too=labelled and bench.published_judge is None)
-    stages = evaluation_stages(config, labelled)
+    judge = bench.judge_cell if labelled and not bench.published_judge else None
     with locked(folder), interruption() as stop:
-        describe(folder, config, command)
-        failures = train_cells(cells, config, folder, progress, stop)
-        failures += evaluate(stages, bench, progress, stop)
+        complete = {*config.models, *config.seeds} == {*whole.models, *whole.seeds}
+        commands = command if complete else commands_of(folder, command)
+        write_json(folder / "study.json", {**whole.to_json(), "command": commands})
+        failures = train_cells(training_cells(config, judge), config, folder, progress, stop)
+        failures += evaluate(evaluation_stages(config, labelled), bench, progress, stop)
+        cells, stages = training_cells(whole, judge), evaluation_stages(whole, labelled)
         results = collect(folder, bench.train, bench.test, cells, stages, failures)
         write_json(folder / "results.json", results)
     return results
 
 
-def describe(folder: Path, config: StudyConfig, command: str) -> None:
-    """Write `study.json`, or make sure that the study there may be gone on with."""
-    path, document = folder / "study.json", config.to_json()
-    if path.exists():
-        earlier = read_json(path)
-        if not isinstance(earlier, dict):
-            raise UserError(f"{path}: expected the settings of a study, got something else")
-        changed = [
-            f"{name}: {earlier.get(name)!r} -> {value!r}"
-            for name, value in document.items()
-            if name not in GROWING | (document.keys() - earlier.keys())  # settings of a later version
-            and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
-        ]
-        if changed:
-            raise UserError(
-                f"{folder} holds a study with other settings ({'; '.join(changed)}); choose another --out"
-            )
-    write_json(path, {**document, "command": command})
+def grown(config: StudyConfig, folder: Path) -> StudyConfig:
+    """Return the study of a folder, with all models and seeds that it has been asked for so far."""
+    path = folder / "study.json"
+    if not path.exists():
+        return config
+    earlier = read_json(path)
+    if not isinstance(earlier, dict):
+        raise UserError(f"{path}: expected the settings of a study, got something else")
+    document = config.to_json()
+    changed = [
+        f"{name}: {earlier.get(name)!r} -> {value!r}"
+        for name, value in document.items()
+        if name not in GROWING | (document.keys() - earlier.keys())  # settings of a later version
+        and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} holds a study with other settings ({'; '.join(changed)}); choose another --out"
+        )
+    models, seeds = earlier.get("models"), earlier.get("seeds")
+    if not (of_type(models, str) and of_type(seeds, int)):
+        raise UserError(f"{path}: expected lists of models and seeds, got {models!r} and {seeds!r}")
+    return dataclasses.replace(
+        config,
+        models=tuple(dict.fromkeys([*models, *config.models])),
+        seeds=tuple(dict.fromkeys([*seeds, *config.seeds])),
+        features=config.features or earlier.get("features") is True,
+    )
+
+
+def commands_of(folder: Path, command: str) -> str:
+    """Return the commands that have made a study so far, this one last, as a line for a shell."""
+    earlier = str(read_json(folder / "study.json").get("command", ""))
+    return " && ".join([*(each for each in earlier.split(" && ") if each not in ("", command)), command])
+
+
+def of_type(values: Any, kind: type) -> TypeGuard[list[Any]]:
+    """Return whether a JSON value is a list of values of this type alone."""
+    return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
 @dataclass
@@ -127,10 +155,15 @@ class Bench:
         """The judge that comes with the package for this data, unless another was asked for."""
         return None if self.config.judge_images else published_judge(self.train.digest, self.config.device)
 
+    @property
+    def judge_cell(self) -> Cell:
+        """The judge that the study trains where none comes with the package."""
+        return Cell(self.config.judge, self.config.seeds[0])
+
     @cached_property
     def judge(self) -> Run:
         """The classifier whose features the scores are on."""
-        return self.published_judge or self.run(Cell(self.config.judge, self.config.seeds[0]))
+        return self.published_judge or self.run(self.judge_cell)
 
     def run(self, cell: Cell) -> Run:
         """Return a run of the study."""

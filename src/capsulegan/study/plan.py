@@ -39,10 +39,10 @@ class Stage:
         return study / "stages" / f"{self.name}.json"
 
 
-def training_cells(config: StudyConfig, judge_too: bool) -> list[Cell]:
-    """Return the runs to train: every model with every seed, and perhaps the judge."""
-    judge = [Cell(config.judge, config.seeds[0])] if judge_too else []
-    return judge + [Cell(model, seed) for seed in config.seeds for model in config.models]
+def training_cells(config: StudyConfig, judge: Cell | None) -> list[Cell]:
+    """Return the runs to train: the judge, if there is one to be trained, and every model with every seed."""
+    cells = [Cell(model, seed) for seed in config.seeds for model in config.models]
+    return [judge, *cells] if judge else cells
 
 
 def evaluation_stages(config: StudyConfig, labelled: bool) -> list[Stage]:
