@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -200,6 +201,18 @@ def test_an_empty_study_still_has_a_page(tmp_path: Path) -> None:
     Reader(page)
     assert page.count('class="none"') == 5
     assert "no readable study.json" in page
+
+
+def test_a_page_with_pictures_is_not_replaced_by_one_without(make_study: MakeStudy) -> None:
+    study = make_study()
+    page = write_report(study)
+    before = page.read_bytes()
+    shutil.rmtree(study / "runs")
+    with pytest.raises(UserError, match="would lack the pictures"):
+        write_report(study)
+    assert page.read_bytes() == before
+    page.unlink()
+    assert "left no folder" in page_of(study)
 
 
 def test_the_judge_is_no_model_of_the_study(make_study: MakeStudy) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capsulegan.errors import UserError
 from capsulegan.files import write_bytes, write_text
 from capsulegan.report import paper, words
 from capsulegan.report.reading import RunFolder, Study, read_study
@@ -70,17 +71,27 @@ def write_report(study: Path) -> Path:
     Raises
     ------
     UserError
-        If `results.json` is missing or invalid, or the folder cannot be written to.
+        If `results.json` is missing or invalid, if the folder cannot be written to, or if it has a page but
+        the runs with the pictures for it are gone.
     """
     study = Path(study)
     content = read_study(study)
+    page = study / "report.html"
+    if (
+        page.exists()
+        and not content.runs
+        and any(row["table"] == "training" for row in content.results["rows"])
+    ):
+        raise UserError(
+            f"{study / 'runs'} is gone, so a new page would lack the pictures that {page} has; bring it back, or "
+            f"remove the page to have one without"
+        )
     context = _context(content)
     for drawing in [*context["answers"], *context["errors"], *context["curves"]]:
         write_text(study / "figures" / f"{drawing.name}.svg", drawing.file)
     for run in content.runs:
         if run.samples:
             write_bytes(study / "figures" / f"samples-{run.name}.png", run.samples[-1][1])
-    page = study / "report.html"
     write_text(page, _render(context))
     return page
 
