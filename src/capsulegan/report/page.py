@@ -80,8 +80,8 @@ def write_report(study: Path) -> Path:
     trained = any(row["table"] == "training" for row in content.results["rows"])
     if trained and not content.runs and page.exists():
         raise UserError(
-            f"{study / 'runs'} is gone, so a new page would lack the pictures that {page} has; bring it back, "
-            f"or remove the page to have one without"
+            f"{study / 'runs'} is gone, so a new page would lack the pictures that {page} has; bring it "
+            f"back, or remove the page to have one without"
         )
     context = _context(content)
     for drawing in [*context["answers"], *context["errors"], *context["curves"]]:
