@@ -137,14 +137,9 @@ class Battle(Command):
         data, size = self.data or runs[0].config.data, runs[0].data.image_size
         train, test = (load_data(data, split, image_size=size) for split in ("train", "test"))
         rows = tournament(
-            runs,
-            train,
-            test,
-            samples=self.samples,
-            seed=self.seed,
-            batch_norm=self.batch_norm,
-            tolerance=self.tolerance,
-        )
+            runs, train, test, samples=self.samples, seed=self.seed,
+            batch_norm=self.batch_norm, tolerance=self.tolerance,
+        )  # fmt: skip
         shown = ("rule", "low", "high", "verdict")
         console.print_rows("Generative Adversarial Metric", rows, shown, self.json)
         for row in rows:
@@ -211,6 +206,8 @@ class Evaluate(Command):
     """Images to draw."""
     seed: int = 0
     """Of the latents."""
+    over_training: bool = False
+    """Score the copies of the generator too that `--snapshot-images` kept."""
 
     def __call__(self) -> None:
         from capsulegan.evaluation.inception import inception_view
@@ -220,10 +217,11 @@ class Evaluate(Command):
 
         run = load(self.run, AUTO)
         judge = inception_view(run.device) if self.judge == "inception" else judge_of(run, self.judge)
-        rows = evaluate_run(run, judge, self.samples, self.seed)
+        rows = evaluate_run(run, judge, self.samples, self.seed, self.over_training)
         if run.folder.parent != WEIGHTS:
             write_json(run.folder / "metrics.json", rows)
-        console.print_rows("Scores on the judge's features", rows, ("features",), self.json)
+        shown = ("images_seen", "features") if self.over_training else ("features",)
+        console.print_rows("Scores on the judge's features", rows, shown, self.json)
 
 
 @dataclass(frozen=True)

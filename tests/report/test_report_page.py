@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import re
@@ -201,6 +202,21 @@ def test_an_empty_study_still_has_a_page(tmp_path: Path) -> None:
     Reader(page)
     assert page.count('class="none"') == 5
     assert "no readable study.json" in page
+
+
+def test_scores_over_training_are_drawn_and_shown_at_a_few_moments(make_study: MakeStudy) -> None:
+    rows = make_rows(("gan", "capsulegan"), (0, 1))
+    for model, seed, step in itertools.product(("gan", "capsulegan"), (0, 1), range(1, 13)):
+        seen = {"images_seen": 50_000 * step, "features": "capsnet"}
+        rows.put("progress", "frechet_distance", model, seed, 1 / step + seed, 10000, **seen)
+    rows.put("progress", "frechet_distance", "gan", 0, None, 10000, images_seen=None, features="capsnet")
+    study = make_study(rows=rows, seeds=(0, 1))
+    page = page_of(study)
+    assert (study / "figures" / "progress.svg").exists()
+    table = page.split("<h3>Scores over training</h3>")[1].split("<table>")[1].split("</table>")[0]
+    assert table.count("<tr>") == 1 + 2 * 6
+    assert re.findall(r"<td[^>]*>(600,000)</td>", table) == ["600,000"] * 2
+    assert "capsulegan evaluate runs/gan-s0 --over-training" in page
 
 
 def test_a_page_with_pictures_is_not_replaced_by_one_without(make_study: MakeStudy) -> None:

@@ -115,6 +115,26 @@ def test_a_study_that_grows_by_a_seed_of_one_model_keeps_the_others(study, tmp_p
     )
 
 
+def test_scores_are_followed_over_training(tmp_path):
+    config = tiny(models=("gan",), labels=(20,), snapshot_images=256)
+    rows = execute(config, tmp_path, Heard())["rows"]
+    followed = [row for row in rows if row["table"] == "progress" and row["figure"] == "frechet_distance"]
+    assert [row["settings"]["images_seen"] for row in followed] == [256, 512, 640]
+    at_the_end = [row for row in rows if row["table"] == "evaluation" and row["model"] == "gan"]
+    assert followed[-1]["value"] in [row["value"] for row in at_the_end]
+    again = execute(tiny(models=("gan",), labels=(20,)), tmp_path, Heard())
+    assert again["rows"] == rows  # a later call that does not ask for them does not lose them
+
+
+def test_runs_without_copies_say_so(study, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(study[0], folder)
+    results = execute(tiny(snapshot_images=256), folder, Heard())
+    failed = {failure["stage"]: failure["error"] for failure in results["failures"]}
+    assert set(failed) == {"progress-gan-s0", "progress-capsulegan-s0"}
+    assert "kept no copies of its generator" in failed["progress-gan-s0"]
+
+
 @pytest.mark.parametrize("wrong", [{"models": "gan"}, {"seeds": [0.5]}, {"models": [{}]}])
 def test_a_study_whose_settings_are_damaged_is_refused(study, tmp_path, wrong):
     settings = json.loads((study[0] / "study.json").read_text())

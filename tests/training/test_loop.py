@@ -1,5 +1,6 @@
 """Runs that are stopped, killed and resumed, in real processes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -239,6 +240,15 @@ def test_a_run_can_be_prolonged(tmp_path):
         first = load_file(tmp_path / "run" / f"{name}.safetensors")
         second = load_file(tmp_path / "whole" / f"{name}.safetensors")
         assert all((first[key] == second[key]).all() for key in second)
+
+
+def test_copies_of_the_generator_are_those_that_shorter_runs_end_with(tmp_path):
+    short = train(small(images=640), tmp_path / "short")
+    run = train(small(snapshot_images=640), tmp_path / "run")
+    assert (short.snapshots, run.snapshots) == ([], [640, 1280])
+    copy = dataclasses.replace(capsulegan.load(run.folder), snapshot=640)
+    assert (copy.sample(5) == short.sample(5)).all()
+    assert (copy.sample(5) != run.sample(5)).any()
 
 
 def test_a_folder_with_a_run_is_not_begun_anew(uninterrupted):

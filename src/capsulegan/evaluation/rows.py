@@ -24,7 +24,7 @@ def result_row(
     Parameters
     ----------
     table : str
-        'classification', 'battle', 'evaluation' or 'training'.
+        'classification', 'battle', 'evaluation', 'progress' or 'training'.
     figure : str
         What was measured.
     model : str

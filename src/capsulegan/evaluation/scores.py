@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from dataclasses import dataclass
@@ -169,34 +170,83 @@ def distances(reference: Tensor, generated: Tensor, features: str, seed: int) ->
 
 
 def as_rows(
-    scores: list[Score], name: str, seed: int, count: int, digest: str, seconds: float
+    scores: list[Score],
+    name: str,
+    seed: int,
+    count: int,
+    digest: str,
+    seconds: float,
+    table: str = "evaluation",
 ) -> list[ResultRow]:
-    """Return scores of `count` images as rows of the table 'evaluation'."""
+    """Return scores of `count` images as rows of a table."""
     return [
-        result_row("evaluation", figure, name, seed, value, count, settings, digest, seconds)
+        result_row(table, figure, name, seed, value, count, settings, digest, seconds)
         for figure, value, settings in scores
     ]
 
 
-def evaluate_run(run: Run, judge: Run | View, samples: int, seed: int = 0) -> list[ResultRow]:
+def evaluate_run(
+    run: Run, judge: Run | View, samples: int, seed: int = 0, over_training: bool = False
+) -> list[ResultRow]:
     """Score a run's images by a judge, or by features alone, and return the rows.
+
+    Parameters
+    ----------
+    run : Run
+    judge : Run or View
+        A classifier, or features alone.
+    samples : int
+        Images to draw.
+    seed : int
+        Of the latents.
+    over_training : bool
+        Whether to score the copies of the generator too that the run has kept.
 
     Raises
     ------
     UserError
-        If the samples are too few, or the judge is no classifier of the run's data.
+        If the samples are too few, the judge is no classifier of the run's data, or there are no copies.
     """
     if samples < FEWEST_SAMPLES:
         raise UserError(f"samples must be at least {FEWEST_SAMPLES}, got {samples}")
     train = load_data(run.config.data, "train", image_size=run.data.image_size)
+    model = run.config.model
     if isinstance(judge, View):
         started = time.monotonic()
         real, generated = judge.of(train.images[:samples]), judge.of(run.sample(samples, seed))
         scores = distances(real, generated, judge.name, seed)
+        rows = as_rows(scores, model, seed, samples, train.digest, time.monotonic() - started)
+        view = judge
+    else:
+        reference = reference_opinion(judge, train, samples)
+        rows = judge_images(run.sample(samples, seed), judge, reference, model, seed)
+        view, real = features_seen_by(judge), reference.features
+    return rows + (scores_over_training(run, view, real, samples, seed) if over_training else [])
+
+
+def scores_over_training(
+    run: Run, view: View, reference: Tensor, samples: int, seed: int = 0
+) -> list[ResultRow]:
+    """Return the distances of each copy of a run's generator, the last one too, as rows of 'progress'.
+
+    Raises
+    ------
+    UserError
+        If the run kept no copies.
+    """
+    if not run.snapshots:
+        raise UserError(
+            f"{run.folder} kept no copies of its generator; train it anew with --snapshot-images 100000"
+        )
+    rows, end = [], run.config.images
+    for images in dict.fromkeys([*run.snapshots, end]):
+        started = time.monotonic()
+        there = run if images == end else dataclasses.replace(run, snapshot=images)
+        found = distances(reference, view.of(there.sample(samples, seed)), view.name, seed)
+        scores = [(figure, value, {**settings, "images_seen": images}) for figure, value, settings in found]
         seconds = time.monotonic() - started
-        return as_rows(scores, run.config.model, seed, samples, train.digest, seconds)
-    reference = reference_opinion(judge, train, samples)
-    return judge_images(run.sample(samples, seed), judge, reference, run.config.model, seed)
+        rows += as_rows(scores, run.config.model, seed, samples, run.data.digest, seconds, "progress")
+    return rows
 
 
 def judge_error(judge: Run, test: ImageData) -> ResultRow:

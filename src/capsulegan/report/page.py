@@ -19,7 +19,7 @@ from capsulegan.report.summary import models_of, summary_of
 from capsulegan.report.tables import tables_of
 
 HERE = Path(__file__).parent
-KNOWN = ("battle", "classification", "evaluation", "training")
+KNOWN = ("battle", "classification", "evaluation", "progress", "training")
 SECTIONS = {
     "images": "Images",
     "battle": "Battle",
@@ -84,8 +84,9 @@ def write_report(study: Path) -> Path:
             f"back, or remove the page to have one without"
         )
     context = _context(content)
-    for drawing in [*context["answers"], *context["errors"], *context["curves"]]:
-        write_text(study / "figures" / f"{drawing.name}.svg", drawing.file)
+    for kind in ("answers", "errors", "progress", "curves"):
+        for drawing in context[kind]:
+            write_text(study / "figures" / f"{drawing.name}.svg", drawing.file)
     for run in content.runs:
         if run.samples:
             write_bytes(study / "figures" / f"samples-{run.name}.png", run.samples[-1][1])
@@ -108,7 +109,7 @@ def _render(context: dict[str, Any]) -> str:
 
 def _context(study: Study) -> dict[str, Any]:
     """Return everything that the template shows."""
-    from capsulegan.report import figures
+    from capsulegan.report import curves, figures
 
     results, settings = study.results, study.settings
     rows, data = results["rows"], str(results["data"].get("name", ""))
@@ -131,7 +132,8 @@ def _context(study: Study) -> dict[str, Any]:
         "sections": {key: heading for key, heading in SECTIONS.items() if not absent.get(key)},
         "answers": [figures.best_answers()] if any(table.name == "battle" for table in tables) else [],
         "errors": figures.classification_errors(rows, data, models),
-        "curves": figures.training_curves(runs, models),
+        "progress": curves.progress_curves(rows, models),
+        "curves": curves.training_curves(runs, models),
         "events": [(run.name, row) for run in study.runs for row in run.log if row.get("event")],
         "colours": {words.model_name(model): figures.colour_of(model, models) for model in models},
         "study_command": str(results.get("command") or settings.get("command") or ""),

@@ -26,10 +26,12 @@ from capsulegan.report.table import (
     seeds_cell,
 )
 
+MOST_MOMENTS = 6
 KNOWN = {
     "battle": (*RATIOS, *ACCURACIES),
     "classification": ("label_spreading_error",),
     "evaluation": None,  # any figure becomes a column
+    "progress": None,
     "training": None,
 }
 
@@ -54,6 +56,7 @@ def tables_of(results: Mapping[str, Any]) -> list[Table]:
         *battle_tables(rows, data, runs),
         *classification_tables(rows, data, runs),
         *_evaluation(chosen(rows, table="evaluation"), runs),
+        *_progress(chosen(rows, table="progress"), runs),
         *_training(chosen(rows, table="training"), data),
     ]
     for name in dict.fromkeys(row["table"] for row in rows):
@@ -119,6 +122,30 @@ def _evaluation(rows: Sequence[Row], runs: Sequence[str]) -> list[Table]:
         command = " ".join(["capsulegan evaluate", *runs[:1]])
         names = {"real": "real test images (floor)"}
         tables += _grid("evaluation", "Evaluation scores", caption, command, own, names)
+    return tables
+
+
+def _progress(rows: Sequence[Row], runs: Sequence[str]) -> list[Table]:
+    """Return for each feature network how scores went with training, at a few of its moments."""
+    tables = []
+    for (features,), own in grouped(rows, "features").items():
+        figures = distinct(own, "figure")
+        lines = []
+        for model in words.in_order(row["model"] for row in own):
+            moments = distinct(chosen(own, model=model), "images_seen")
+            for images in moments[:: -max(1, -(-len(moments) // MOST_MOMENTS))][::-1]:
+                there = chosen(own, model=model, images_seen=images)
+                cells = [chosen(there, figure=figure) for figure in figures]
+                lines.append(
+                    (words.model_name(model), words.number(images), *map(cell, cells), seeds_cell(cells))
+                )
+        caption = "Scores of the generator as it was trained; arrows point to better."
+        if features:
+            caption += f" Features: {features}."
+        columns = ("model", "images seen", *map(words.figure_name, figures), "seeds")
+        command = " ".join(["capsulegan evaluate", *runs[:1], "--over-training"])
+        title = "Scores over training"
+        tables.append(Table("progress", title, caption + notes(own), columns, tuple(lines), command))
     return tables
 
 

@@ -25,6 +25,7 @@ from capsulegan.evaluation.scores import (
     judge_error,
     judge_images,
     reference_opinion,
+    scores_over_training,
 )
 from capsulegan.files import read_json, write_json
 from capsulegan.published import load, published_judge
@@ -110,6 +111,7 @@ def grown(config: StudyConfig, folder: Path) -> StudyConfig:
         models=tuple(dict.fromkeys([*models, *config.models])),
         seeds=tuple(dict.fromkeys([*seeds, *config.seeds])),
         features=config.features or earlier.get("features") is True,
+        snapshot_images=config.snapshot_images or earlier.get("snapshot_images", 0),
     )
 
 
@@ -203,6 +205,13 @@ def score(stage: Stage, bench: Bench) -> list[ResultRow]:
     return judge_images(images, bench.judge, bench.reference, run.config.model, stage.seed)
 
 
+def score_progress(stage: Stage, bench: Bench) -> list[ResultRow]:
+    """Let the judge score what a run's generator drew as it was trained."""
+    run = bench.run(stage.cells[0])
+    view, real = features_seen_by(bench.judge), bench.reference.features
+    return scores_over_training(run, view, real, bench.config.samples, stage.seed)
+
+
 def score_real(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Let the judge score real test images, and score the judge."""
     images = bench.test.images[: bench.config.samples]
@@ -217,6 +226,7 @@ KINDS: dict[str, Callable[[Stage, Bench], list[ResultRow]]] = {
     "controls": controls,
     "controls-features": controls,
     "evaluate": score,
+    "progress": score_progress,
     "real": score_real,
 }
 

@@ -29,7 +29,7 @@ class Stage:
 
     name: str
     kind: str
-    """'battle', 'classify', 'controls', 'evaluate' or 'real'; 'classify-features', 'controls-features'."""
+    """One of `KINDS` in `study/execute.py`."""
     cells: tuple[Cell, ...] = ()
     """The runs that it needs."""
     seed: int = 0
@@ -63,6 +63,8 @@ def evaluation_stages(config: StudyConfig, labelled: bool) -> list[Stage]:
         for model in config.models:
             cell = Cell(model, seed)
             stages.append(Stage(f"evaluate-{cell.name}", "evaluate", (cell,), seed))
+            if config.snapshot_images:
+                stages.append(Stage(f"progress-{cell.name}", "progress", (cell,), seed))
             for view in views:
                 stages.append(Stage(f"classify{view}-{cell.name}", f"classify{view}", (cell,), seed))
     return stages

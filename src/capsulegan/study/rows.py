@@ -9,7 +9,7 @@ from capsulegan.errors import UserError
 from capsulegan.files import read_json
 
 NAMES = ("table", "figure", "model")
-WHOLE = ("seed", "n", "labels", "unlabelled", "reference_images", "neighbours")
+WHOLE = ("seed", "n", "images_seen", "labels", "unlabelled", "reference_images", "neighbours")
 NUMBERS = ("value", "seconds", "low", "high", "spread", "tolerance", *WHOLE)
 TEXTS = ("data_digest", "version", "verdict", "reason", "rule", "kernel", "features", "estimator", "note")
 LARGEST = 1e100

@@ -15,6 +15,7 @@ CHANGEABLE = frozenset(
         "images",
         "log_images",
         "sample_images",
+        "snapshot_images",
         "checkpoint_minutes",
         "device",
         "threads",
@@ -85,6 +86,8 @@ class TrainingSettings:
     """Images between two rows of log.jsonl."""
     sample_images: int = 64_000
     """Images between two sample grids."""
+    snapshot_images: int = 0
+    """Images between two copies of the generator, by which its scores are followed; 0 keeps none."""
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints."""
     on_collapse: Literal["continue", "stop"] = "continue"
@@ -181,6 +184,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "threads": (0, 4096),
     "log_images": (1, 10**12),
     "sample_images": (1, 10**12),
+    "snapshot_images": (0, 10**12),
     "checkpoint_minutes": (0.0, 10**6),
 }
 CHOICES = {

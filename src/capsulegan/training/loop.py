@@ -24,7 +24,14 @@ from capsulegan.training.health import diagnose
 from capsulegan.training.interruption import Interrupted, interruption
 from capsulegan.training.log import Log, Meter, Row
 from capsulegan.training.memory import check_memory
-from capsulegan.training.run import DataFacts, Run, locked, read_description, write_description
+from capsulegan.training.run import (
+    DataFacts,
+    Run,
+    locked,
+    read_description,
+    snapshot_file,
+    write_description,
+)
 from capsulegan.training.trainee import Trainee, build_trainee
 
 Progress = Callable[[int, int, Row | None], None]
@@ -155,6 +162,10 @@ def fit(
         if trainee.draw is not None:
             write_grid(folder / "samples" / f"{images:09d}.png", trainee.draw())
 
+    def save(name: str, path: Path) -> None:
+        metadata = {"schema": "1", "model": config.model, "data": config.data, "images": str(images)}
+        write_tensors(path, trainee.results[name].state_dict(), metadata)
+
     if images == 0:
         save_samples()
     try:
@@ -175,6 +186,8 @@ def fit(
                 log.append(row)
             if finished or crosses(config.sample_images, before, images):
                 save_samples()
+            if "generator" in trainee.results and crosses(config.snapshot_images, before, images):
+                save("generator", snapshot_file(folder, images))
             if progress:
                 progress(images, config.images, log.rows[-1] if log.rows else None)
             if trouble == "non-finite":
@@ -194,11 +207,10 @@ def fit(
                 )
     finally:
         log.close()
-    for name, network in trainee.results.items():
-        metadata = {"schema": "1", "model": config.model, "data": config.data, "images": str(images)}
-        write_tensors(folder / f"{name}.safetensors", network.state_dict(), metadata)
+    for name in trainee.results:
+        save(name, folder / f"{name}.safetensors")
 
 
 def crosses(every: int, before: int, after: int) -> bool:
-    """Return whether a multiple of `every` lies above `before` and not above `after`."""
-    return after // every > before // every
+    """Return whether a multiple of `every` lies above `before` and not above `after`; none does of 0."""
+    return every > 0 and after // every > before // every

@@ -66,6 +66,14 @@ class Run:
     config: Config
     data: DataFacts
     device: str = "cpu"
+    snapshot: int | None = None
+    """The generator is the copy kept after so many images; None: the one that training ended with."""
+
+    @property
+    def snapshots(self) -> list[int]:
+        """After how many images copies of the generator were kept, ascending."""
+        files = self.folder.glob("snapshots/*.safetensors")
+        return sorted(int(path.stem) for path in files if path.stem.isdecimal())
 
     @property
     def finished(self) -> bool:
@@ -131,6 +139,8 @@ class Run:
 
     def _load(self, name: str) -> Any:
         path = self.folder / f"{name}.safetensors"
+        if name == "generator" and self.snapshot is not None:
+            path = snapshot_file(self.folder, self.snapshot)
         if not path.exists():
             kind = "is a classifier" if self.config.model in CLASSIFIERS else "is not finished"
             raise UserError(f"{self.folder} has no {name}: the run {kind} (model {self.config.model})")
@@ -146,6 +156,11 @@ class Run:
         except (ValueError, RuntimeError) as error:  # no such network, or one that no machine can hold
             reason = " ".join(str(error).split())
             raise UserError(f"{self.folder} describes no {name} that can be: {reason}") from error
+
+
+def snapshot_file(folder: Path, images: int) -> Path:
+    """Return where the copy of a generator is kept that has seen so many images."""
+    return folder / "snapshots" / f"{images:09d}.safetensors"
 
 
 def write_description(folder: Path, config: Config, data: DataFacts, environment: dict[str, Any]) -> None:
