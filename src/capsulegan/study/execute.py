@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from capsulegan.data import ImageData, load_data
 from capsulegan.errors import UserError
@@ -27,19 +26,16 @@ from capsulegan.evaluation.scores import (
     reference_opinion,
     scores_over_training,
 )
-from capsulegan.files import read_json, write_json
+from capsulegan.files import write_json
 from capsulegan.published import load, published_judge
 from capsulegan.study.collect import collect
 from capsulegan.study.configuration import StudyConfig
+from capsulegan.study.growth import commands_of, grown
 from capsulegan.study.plan import Cell, Stage, evaluation_stages, training_cells
 from capsulegan.study.rows import read_rows
 from capsulegan.study.training import Progress, train_cells
-from capsulegan.training.configuration import CHANGEABLE
 from capsulegan.training.interruption import Interrupted, Interruption, interruption
 from capsulegan.training.run import Run, locked
-
-GROWING = CHANGEABLE - {"images"} | {"models", "seeds", "features", "workers"}
-"""Settings in which a study may be run again: its grid may grow, and the machine may be another."""
 
 
 def execute(config: StudyConfig, folder: Path, progress: Progress, command: str = "") -> dict[str, Any]:
@@ -73,8 +69,7 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
         bench.exam(config.seeds[0])  # numbers of labels that the data has not are told of before training
     judge = bench.judge_cell if labelled and not bench.published_judge else None
     with locked(folder), interruption() as stop:
-        complete = {*config.models, *config.seeds} == {*whole.models, *whole.seeds}
-        commands = command if complete else commands_of(folder, command)
+        commands = command if whole == config else commands_of(folder, command)
         write_json(folder / "study.json", {**whole.to_json(), "command": commands})
         failures = train_cells(training_cells(config, judge), config, folder, progress, stop)
         failures += evaluate(evaluation_stages(config, labelled), bench, progress, stop)
@@ -82,48 +77,6 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
         results = collect(folder, bench.train, bench.test, cells, stages, failures)
         write_json(folder / "results.json", results)
     return results
-
-
-def grown(config: StudyConfig, folder: Path) -> StudyConfig:
-    """Return the study of a folder, with all models and seeds that it has been asked for so far."""
-    path = folder / "study.json"
-    if not path.exists():
-        return config
-    earlier = read_json(path)
-    if not isinstance(earlier, dict):
-        raise UserError(f"{path}: expected the settings of a study, got something else")
-    document = config.to_json()
-    changed = [
-        f"{name}: {earlier.get(name)!r} -> {value!r}"
-        for name, value in document.items()
-        if name not in GROWING | (document.keys() - earlier.keys())  # settings of a later version
-        and earlier.get(name) != (list(value) if isinstance(value, tuple) else value)
-    ]
-    if changed:
-        raise UserError(
-            f"{folder} holds a study with other settings ({'; '.join(changed)}); choose another --out"
-        )
-    models, seeds = earlier.get("models"), earlier.get("seeds")
-    if not (of_type(models, str) and of_type(seeds, int)):
-        raise UserError(f"{path}: expected lists of models and seeds, got {models!r} and {seeds!r}")
-    return dataclasses.replace(
-        config,
-        models=tuple(dict.fromkeys([*models, *config.models])),
-        seeds=tuple(dict.fromkeys([*seeds, *config.seeds])),
-        features=config.features or earlier.get("features") is True,
-        snapshot_images=config.snapshot_images or earlier.get("snapshot_images", 0),
-    )
-
-
-def commands_of(folder: Path, command: str) -> str:
-    """Return the commands that have made a study so far, this one last, as a line for a shell."""
-    earlier = str(read_json(folder / "study.json").get("command", ""))
-    return " && ".join([*(each for each in earlier.split(" && ") if each not in ("", command)), command])
-
-
-def of_type(values: Any, kind: type) -> TypeGuard[list[Any]]:
-    """Return whether a JSON value is a list of values of this type alone."""
-    return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
 @dataclass
