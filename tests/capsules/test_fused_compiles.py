@@ -55,7 +55,7 @@ def compiled(name, dim, out_dim, dtype, aligned=("inputs", "out_dim", "batch")):
         constexprs={(kernel.arg_names.index(key),): value for key, value in sizes.items()},
         attrs={(index,): [["tt.divisibility", 16]] for index in multiples},
     )
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": fused.WARPS})
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32))
 
 
 def bytes_of_stack(machine_code, path):
@@ -70,7 +70,7 @@ def bytes_of_stack(machine_code, path):
 def test_kernels_for_the_capsules_of_the_paper_keep_everything_in_registers(name, dtype, tmp_path):
     kernel = compiled(name, 8, 16, dtype)
     assert bytes_of_stack(kernel.asm["cubin"], tmp_path / "kernel.cubin") == 0
-    assert kernel.metadata.shared <= SHARED_MEMORY // 2  # room for two programs
+    assert kernel.metadata.shared <= SHARED_MEMORY // 3  # room for three programs
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
