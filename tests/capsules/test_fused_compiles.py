@@ -20,9 +20,15 @@ from triton.compiler import ASTSource  # noqa: E402
 from capsulegan.capsules import fused  # noqa: E402
 
 OBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
-KERNELS = ("routing_pass", "capsule_gradient", "weight_gradient")
+KERNELS = {
+    "routing_pass": {"ROUTED": True},
+    "sum_of_parts": {"ADD": True, "BLOCK_P": fused.PARTS, "BLOCK_C": fused.CAPSULES},
+    "capsule_gradient": {},
+    "weight_gradient": {},
+}
+NUMBERS = ("inputs", "outputs", "batch", "parts", "capsules")
 SHARED_MEMORY = 227 * 1024  # bytes for a program at compute capability 9.0 (CUDA C++ guide)
-FLOAT32 = {"v_sum", "couplings", "partial", "gradient"}
+FLOAT32 = {"v_sum", "s", "couplings", "partial", "gradient"}
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") == "1" or not OBJDUMP.exists(), reason="needs Triton's compiler"
@@ -35,14 +41,16 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")  # unset, Triton 3.9 warns of a change to come
 
 
-def compiled(name, dim, out_dim, dtype, aligned=("inputs", "out_dim", "batch")):
+def compiled(name, dim, out_dim, dtype, aligned=NUMBERS):
     """Return the kernel in machine code, for numbers of which those `aligned` are multiples of 16."""
-    kernel, sizes = getattr(fused, name), fused.tile(dim, out_dim)
+    kernel = getattr(fused, name)
+    sizes = {**KERNELS[name], **fused.tile(dim, out_dim)}
+    sizes = {key: value for key, value in sizes.items() if key in kernel.arg_names}
     signature = {}
     for argument in kernel.arg_names:
         if argument in sizes:
             signature[argument] = "constexpr"
-        elif argument in ("inputs", "dim", "outputs", "out_dim", "batch"):
+        elif argument in NUMBERS:
             signature[argument] = "i32"
         else:
             signature[argument] = "*fp32" if argument in FLOAT32 else f"*{dtype}"

@@ -9,7 +9,7 @@ so that they need no state either, and the total input of an output is s_j = sum
 are matrix products for each output j, with the weights as they are stored and samples as columns. They are
 done for a block of inputs at a time, all of it in the processor's cache. The first iteration couples
 uniformly and is one product of all inputs with all weights. On a GPU with Triton, the kernels of `fused` do
-the same.
+the same, and need no copy of u.
 
 Symbols are those of `functional`; here u has shape (I, d, B), c (J, I, B), s and v (J, D, B).
 """
@@ -64,10 +64,10 @@ class Routing(Function):
     def forward(capsules: Tensor, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return s, u and the last c: (B, I, d), (I, d, J, D) -> (B, J, D), (I, d, B), (J, I, B)."""
         with torch.autocast(capsules.device.type, enabled=False):
-            u, w = samples_last(capsules), by_output(weight)
             if kernels := kernels_for(capsules, weight):
-                s, couplings = kernels.route_fused(u, weight.contiguous(), iterations)
-                return s.permute(2, 0, 1).contiguous(), u, couplings
+                s, couplings = kernels.route_fused(capsules.contiguous(), weight.contiguous(), iterations)
+                return s, s.new_empty(0), couplings  # they need no u of another layout
+            u, w = samples_last(capsules), by_output(weight)
             outputs = len(w)
             s = weight.flatten(2).flatten(0, 1).T @ u.flatten(0, 1) / outputs  # (J * D, B)
             s = s.view(outputs, -1, u.shape[2])
@@ -100,10 +100,8 @@ class Routing(Function):
             if torch.is_grad_enabled():  # for a gradient penalty, this pass is itself differentiated
                 return *differentiable_gradients(capsules, weight, couplings, gradient), None
             if kernels := kernels_for(capsules, weight):
-                found = kernels.gradients_fused(
-                    u, weight.contiguous(), couplings, gradient.contiguous(), ctx.needs_input_grad
-                )
-                return *found, None
+                tensors = capsules.contiguous(), weight.contiguous(), couplings, gradients[0].contiguous()
+                return *kernels.gradients_fused(*tensors, ctx.needs_input_grad), None
             return *blocked_gradients(u, weight, couplings, gradient, ctx.needs_input_grad), None
 
 
