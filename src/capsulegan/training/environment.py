@@ -80,6 +80,7 @@ def environment() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": processor().get("model name", platform.machine()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "system": platform.system(),
