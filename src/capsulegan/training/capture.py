@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -57,7 +58,9 @@ class CapturedStep:
         """Take a step on a stream of its own, as CUDA asks of whatever is to be recorded later."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # Adam warns of steps that are taken as they are by an optimizer that can be recorded
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
             scalars = self.step(real, latents, r1_weight)
         torch.cuda.current_stream().wait_stream(stream)
         return scalars
