@@ -36,6 +36,7 @@ from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config
 from capsulegan.training.cost import step_flops
 from capsulegan.training.environment import environment, resolved
+from capsulegan.training.loop import arithmetic
 from capsulegan.training.trainee import Trainee, build_trainee
 
 Figures = dict[str, Any]
@@ -128,14 +129,18 @@ def routing(device: Device) -> Figures:
         x = capsules.clone().requires_grad_()
         return lambda: torch.autograd.grad(network(x), (x, layer.weight), gradient)
 
-    kinds = {"layer": both(layer), "careful loop": both(careful)}
+    kinds: dict[str, Callable[[], Callable[[], object]]] = {
+        "layer": lambda: both(layer),
+        "careful loop": lambda: both(careful),
+    }
     if not device.small:  # compiling takes longer than all else there
-        kinds["compiled loop"] = both(torch.compile(careful))
+        kinds["compiled loop"] = lambda: both(torch.compile(careful))
+        kinds["layer, replayed"] = lambda: replayed(both(layer))  # as in a recorded training step
     seconds: dict[str, float] = {}
     failed = {}
-    for name, work in kinds.items():
+    for name, make in kinds.items():
         try:
-            seconds[name] = device.seconds(work)
+            seconds[name] = device.seconds(make())
         except Exception as error:  # a compiler may be missing
             failed[name] = f"{type(error).__name__}: {error}"
     exact = CarefulLayer(CapsuleLayer(inputs, 8, 10, 16).to(device.name, torch.float64))
@@ -143,7 +148,7 @@ def routing(device: Device) -> Figures:
         exact.weight.copy_(layer.weight)
     x = capsules.double().requires_grad_()
     wanted = torch.autograd.grad(exact(x), (x, exact.weight), gradient.double())
-    found = kinds["layer"]()
+    found = both(layer)()
     errors = [((f - w).norm() / w.norm()).item() for f, w in zip(found, wanted, strict=True)]
     flops = routing_flops(batch, inputs, 8, 10, 16, 3)
     return {
@@ -154,6 +159,18 @@ def routing(device: Device) -> Figures:
         "relative_errors_of_gradients": errors,
         "flops_a_second": flops / seconds["layer"],
     }
+
+
+def replayed(work: Callable[[], object]) -> Callable[[], object]:
+    """Return the replay of a recording of some work on a CUDA device."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def trainee_of(device: Device, train: ImageData, model: str, **settings: Any) -> tuple[Config, Trainee]:
@@ -172,7 +189,8 @@ def steps(device: Device, train: ImageData) -> Figures:
     for batch_size in (32,) if device.small else (64, 256, 1024):
         for model, preset in MODELS:
             config, trainee = trainee_of(device, train, model, preset=preset, batch_size=batch_size)
-            seconds = device.seconds(steps_of(trainee), warm_up=WARM_UP)
+            with arithmetic(config):
+                seconds = device.seconds(steps_of(trainee), warm_up=WARM_UP)
             size, channels = train.images.shape[1], train.images.shape[3]
             flops = step_flops(config, ImageShape(size, channels, len(train.classes)))
             found[f"{model}, {preset}, batch {batch_size}"] = {
@@ -188,11 +206,10 @@ def deterministic(device: Device, train: ImageData) -> Figures:
     """Return what repeating itself bit for bit costs, as a ratio of times."""
     seconds = {}
     for wanted in (False, True):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(wanted)
-        _, trainee = trainee_of(device, train, "capsulegan", batch_size=32 if device.small else 256)
-        seconds[wanted] = device.seconds(steps_of(trainee), warm_up=WARM_UP)
-    torch.use_deterministic_algorithms(False)
+        batch_size = 32 if device.small else 256
+        config, trainee = trainee_of(device, train, "capsulegan", batch_size=batch_size, deterministic=wanted)
+        with arithmetic(config):
+            seconds[wanted] = device.seconds(steps_of(trainee), warm_up=WARM_UP)
     return {"deterministic_over_default": seconds[True] / seconds[False]}
 
 

@@ -100,9 +100,14 @@ def train(
 
 @contextlib.contextmanager
 def arithmetic(config: Config) -> Iterator[None]:
-    """Set, for a block, on how many threads PyTorch computes and whether it must repeat itself."""
+    """Set, for a block, on how many threads PyTorch computes and whether it must repeat itself.
+
+    Where it need not, cuDNN times its convolutions in the first steps and takes the fastest.
+    """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    timed = torch.backends.cudnn.benchmark
     torch.set_num_threads(config.threads)
+    torch.backends.cudnn.benchmark = not config.deterministic
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
         torch.use_deterministic_algorithms(True)
@@ -111,6 +116,7 @@ def arithmetic(config: Config) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = timed
 
 
 def begin(folder: Path, config: Config, facts: DataFacts, resume: bool) -> None:
