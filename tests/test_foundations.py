@@ -170,6 +170,12 @@ def test_tensors_come_back_as_they_went(path):
         assert found[name].dtype == tensor.dtype
 
 
+def test_who_may_read_other_files_may_read_these(path):
+    other = path.with_name("other")
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+
+
 def test_tensors_that_are_no_contiguous_blocks_are_stored_too(tmp_path):
     turned = torch.randn(4, 3, requires_grad=True).T
     write_tensors(tmp_path / "file", {"turned": turned}, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from capsulegan.errors import UserError
@@ -17,13 +17,14 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a whole safetensors file. The tensors may lie on any device."""
+    """Write a whole safetensors file. The tensors may lie on any device.
+
+    Not by safetensors' own way to a file, which goes through a temporary file that a kill would leave behind,
+    and that nobody but its owner may read.
+    """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole_file(path) as temporary:
-        try:
-            save_file(stored, temporary, dict(metadata))
-        except SafetensorError as error:  # such as a full disk
-            raise OSError(str(error)) from error
+        temporary.write_bytes(save(stored, dict(metadata)))
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
