@@ -67,6 +67,7 @@ def test_only_changeable_settings_may_differ():
         "images": 1,
         "log_images": 1,
         "sample_images": 1,
+        "snapshot_images": 1,
         "checkpoint_minutes": 1.0,
         "device": "cpu",
         "threads": 1,
