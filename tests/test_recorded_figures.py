@@ -133,7 +133,8 @@ def means_over_seeds(rows):
     groups = defaultdict(list)
     for row in rows:
         settings = (row["settings"].get(name) for name in ("rule", "batch_norm", "labels", "chosen"))
-        groups[row["figure"], row["model"], *settings].append(row["value"])
+        if row["value"] is not None:
+            groups[row["figure"], row["model"], *settings].append(row["value"])
     return [statistics.fmean(values) for values in groups.values()]
 
 
