@@ -108,6 +108,9 @@ def test_a_study_that_grows_by_a_seed_of_one_model_keeps_the_others(study, tmp_p
     assert not (folder / "runs" / "capsnet-s1").exists()  # one judge for all
     known = [row for row in results["rows"] if row["seed"] == 0]
     assert known == before["rows"]
+    backwards = execute(tiny(models=("capsulegan", "gan")), folder, heard := Heard())
+    assert heard == []  # no battle is fought again the other way round
+    assert backwards["rows"] == results["rows"]
     settings = json.loads((folder / "study.json").read_text())
     assert (settings["models"], settings["seeds"]) == (["gan", "capsulegan"], [0, 1])
     assert settings["command"] == results["command"] == f"capsulegan study digits && {command}"

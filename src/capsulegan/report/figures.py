@@ -84,8 +84,12 @@ class Drawing:
 
 
 def colour_of(model: str, models: Sequence[str]) -> str:
-    """Return a model's colour, the same in every figure: the known models first, then the others."""
-    known = list(words.MODELS)
+    """Return a model's colour, the same in every figure: the known models first, then the others.
+
+    One of the best recipe has that of its plain recipe, unless both are among the models.
+    """
+    known, plain = list(words.MODELS), model.removesuffix(BEST)
+    model = plain if plain in known and plain not in models else model
     others = [other for other in models if other not in known]
     place = known.index(model) if model in known else len(known) + others.index(model)
     return PALETTE[place % len(PALETTE)]

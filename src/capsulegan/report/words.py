@@ -56,7 +56,9 @@ def part_name(model: str) -> str:
     """Return the name of a model alone: "CapsuleGAN (best recipe)"."""
     plain = model.removesuffix(BEST)
     name = (MODELS | JUDGES).get(plain, plain)
-    return name if plain == model else f"{name} (best recipe)"
+    if plain == model:
+        return name
+    return f"{name[:-1]}, best recipe)" if name.endswith(")") else f"{name} (best recipe)"
 
 
 def data_name(data: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,8 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
     """
     config = config.filled_in()
     whole = grown(config, folder)
+    in_order = tuple(model for model in whole.models if model in config.models)
+    config = dataclasses.replace(config, models=in_order)  # pairs are named by it
     bench = Bench(whole, folder)
     labelled = len(bench.train.classes) > 1
     if labelled and config.labels:

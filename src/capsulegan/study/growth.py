@@ -49,7 +49,8 @@ def grown(config: StudyConfig, folder: Path) -> StudyConfig:
 def commands_of(folder: Path, command: str) -> str:
     """Return the commands that have made a study so far, this one last, as a line for a shell."""
     earlier = str(read_json(folder / "study.json").get("command", ""))
-    return " && ".join([*(each for each in earlier.split(" && ") if each not in ("", command)), command])
+    others = [each for each in earlier.split(" && ") if each != command]
+    return " && ".join(filter(None, [*others, command]))
 
 
 def of_type(values: Any, kind: type) -> TypeGuard[list[Any]]:
