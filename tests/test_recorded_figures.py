@@ -88,6 +88,17 @@ def test_the_tables_of_recipes_are_rows_of_the_record():
         ), line
 
 
+def test_the_table_of_network_and_loss_is_the_record():
+    """Lines of a network, columns of a loss; each cell Frechet distance and recognised share of seed 0."""
+    rows = record("mnist/results.json")["rows"]
+    lines = EXPERIMENTS.split("| | cross-entropy | margin loss |")[1].split("\n\n")[0].splitlines()[2:]
+    models = (("gan-best", "gan-margin-best"), ("capsulegan-bce-best", "capsulegan-best"))
+    for line, pair in zip(lines, models, strict=True):
+        for cell, model in zip(cells_of(line)[1:], pair, strict=True):
+            found = {row["figure"]: row["value"] for row in rows if (row["model"], row["seed"]) == (model, 0)}
+            assert cell == f"{found['frechet_distance']:.4f}, {found['recognised_share']:.3f}"
+
+
 def test_the_table_of_heads_is_the_record():
     ratios = {row["part"]: row["ratio"] for row in record("speed/heads.json")["comparisons"]}
     lines = EXPERIMENTS.split("| head | 1 iteration |")[1].split("\n\n")[0].splitlines()[2:]

@@ -12,6 +12,8 @@ import pytest
 
 from capsulegan.errors import UserError
 from capsulegan.report import Table, write_report
+from capsulegan.report.figures import colour_of
+from capsulegan.report.words import model_name
 
 from .conftest import MakeStudy, make_rows
 
@@ -202,6 +204,15 @@ def test_an_empty_study_still_has_a_page(tmp_path: Path) -> None:
     Reader(page)
     assert page.count('class="none"') == 5
     assert "no readable study.json" in page
+
+
+def test_a_best_recipe_is_named_and_coloured_by_its_model() -> None:
+    assert model_name("gan-best:gan-margin-best") == "GAN (best recipe) : GAN (margin loss, best recipe)"
+    for model in FOUR:
+        best = f"{model}-best"
+        assert colour_of(best, [best]) == colour_of(model, [model])
+        assert colour_of(best, [model, best]) != colour_of(model, [model, best])
+    assert colour_of("another-best", ["another-best"])
 
 
 def test_scores_over_training_are_drawn_and_shown_at_a_few_moments(make_study: MakeStudy) -> None:

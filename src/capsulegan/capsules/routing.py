@@ -62,11 +62,14 @@ class Routing(Function):
 
     @staticmethod
     def forward(capsules: Tensor, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return s, u and the last c: (B, I, d), (I, d, J, D) -> (B, J, D), (I, d, B), (J, I, B)."""
+        """Return s, u and the last c: (B, I, d), (I, d, J, D) -> (B, J, D), (I, d, B), (J, I, B).
+
+        The kernels take u as it comes, and leave that of the other layout empty.
+        """
         with torch.autocast(capsules.device.type, enabled=False):
             if kernels := kernels_for(capsules, weight):
                 s, couplings = kernels.route_fused(capsules.contiguous(), weight.contiguous(), iterations)
-                return s, s.new_empty(0), couplings  # they need no u of another layout
+                return s, s.new_empty(0), couplings
             u, w = samples_last(capsules), by_output(weight)
             outputs = len(w)
             s = weight.flatten(2).flatten(0, 1).T @ u.flatten(0, 1) / outputs  # (J * D, B)
