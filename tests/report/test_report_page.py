@@ -165,6 +165,13 @@ def test_no_images_at_all_may_be_better_and_the_summary_says_so(make_study: Make
     assert "No model&#39;s images did better than no images at all" in page_of(make_study())
 
 
+def test_the_summary_ranks_models_of_as_many_seeds(make_study: MakeStudy) -> None:
+    rows = make_rows(("gan", "capsulegan"), (0, 1, 2)) + make_rows(("gan", "capsulegan", "gan-margin"), (0,))
+    assert re.search(
+        r"with 100 labels CapsuleGAN 0\.4\d+ before GAN 0\.4\d+ \(a", page_of(make_study(rows=rows))
+    )
+
+
 def test_other_data_have_no_papers_columns(make_study: MakeStudy) -> None:
     tables = re.findall(r"<table>.*?</table>", page_of(make_study(data="digits")), re.DOTALL)
     assert tables

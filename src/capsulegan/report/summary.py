@@ -78,13 +78,11 @@ def _battle(rows: Sequence[Row]) -> list[str]:
 
 
 def _ranked(rows: Sequence[Row]) -> Ranking:
-    """Rank the models by mean, the lowest first, which is the best for errors and distances."""
-    seeds = {
-        model: by_seed(chosen(rows, model=model)) for model in dict.fromkeys(row["model"] for row in rows)
-    }
-    ranking = [
-        (m, s, mean_of([*s.values()]).value) for m, s in seeds.items() if m not in words.CONTROLS and s
-    ]
+    """Rank the models that have most seeds by mean, the lowest first: the best in errors and distances."""
+    models = [model for model in dict.fromkeys(row["model"] for row in rows) if model not in words.CONTROLS]
+    seeds = {model: by_seed(chosen(rows, model=model)) for model in models}
+    most = max(map(len, seeds.values()), default=0)  # means over three seeds and over one do not compare
+    ranking = [(m, s, mean_of([*s.values()]).value) for m, s in seeds.items() if s and len(s) == most]
     return sorted(ranking, key=lambda entry: entry[2])
 
 
