@@ -7,12 +7,13 @@ Every figure comes from a `results.json`; nothing is typed.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 from pathlib import Path
 
-from capsulegan.report import tables_of, to_markdown
+from capsulegan.report import Table, tables_of, to_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: begin (made by benchmarks/results_page.py) -->", "<!-- results: end -->"
@@ -24,39 +25,70 @@ Made by `python benchmarks/results_page.py` from the files under `results/`. Wha
 in [what is measured, and how](evaluation.md).
 """
 
-
 IN_README = ("Generative Adversarial Metric", "Classification error", "Capsules or loss")
 """Beginnings of the titles of those tables: they answer the package's question in short."""
 
 
 def main() -> None:
-    page, readme = [INTRODUCTION], []
-    for path in sorted((ROOT / "results").glob("*/results.json")):
+    for path in studies():
+        for picture in pictures_of(path.parent):
+            target = ROOT / "docs" / "figures" / f"{path.parent.name}-{picture.name}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(picture, target)
+    (ROOT / "docs" / "results.md").write_text(page())
+    readme = ROOT / "README.md"
+    block = f"{BEGIN}\n{tables_for_readme()}\n{END}"
+    readme.write_text(
+        re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, readme.read_text(), flags=re.S)
+    )
+
+
+def page() -> str:
+    """Return docs/results.md: each study's command, grids, discussion and tables."""
+    parts = [INTRODUCTION]
+    for path in studies():
         results = json.loads(path.read_text())
         name, facts = path.parent.name, results["environment"]
-        page.append(f"## {name}\n")
-        page.append(
+        parts.append(f"## {name}\n")
+        parts.append(
             f"`{results['command']}`, version {results['version']}, {facts['date']}, {facts['cores']} cores "
             f"({facts['processor']}), torch {facts['torch']}.\n"
         )
-        for picture in sorted((path.parent / "figures").glob("samples-*.png")):
-            target = ROOT / "docs" / "figures" / f"{name}-{picture.name}"
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(picture, target)
-            page.append(f"![{name}, {picture.stem}](figures/{target.name})")
+        parts += [
+            f"![{name}, {picture.stem}](figures/{name}-{picture.name})"
+            for picture in pictures_of(path.parent)
+        ]
         discussion = path.parent / "discussion.md"
         if discussion.exists():
-            page.append("\n" + discussion.read_text().strip() + "\n")
-        for table in tables_of(results):
-            page.append("\n" + to_markdown(table).replace("\n#", "\n##") + "\n")
-            if name in STUDIES and table.title.startswith(IN_README):
-                readme.append(to_markdown(table))
-    (ROOT / "docs" / "results.md").write_text("\n".join(page).strip() + "\n")
-    path = ROOT / "README.md"
-    block = f"{BEGIN}\n" + "\n\n".join(readme) + f"\n{END}"
-    path.write_text(
-        re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, path.read_text(), flags=re.S)
+            parts.append("\n" + discussion.read_text().strip() + "\n")
+        parts += ["\n" + to_markdown(table).replace("\n#", "\n##") + "\n" for table in tables_of(results)]
+    return "\n".join(parts).strip() + "\n"
+
+
+def tables_for_readme() -> str:
+    """Return the tables of `IN_README`, of the paper's data sets."""
+    return "\n\n".join(
+        to_markdown(first_battle(table))
+        for path in studies()
+        if path.parent.name in STUDIES
+        for table in tables_of(json.loads(path.read_text()))
+        if table.title.startswith(IN_README)
     )
+
+
+def studies() -> list[Path]:
+    return sorted((ROOT / "results").glob("*/results.json"))
+
+
+def pictures_of(study: Path) -> list[Path]:
+    return sorted((study / "figures").glob("samples-*.png"))
+
+
+def first_battle(table: Table) -> Table:
+    """Return a table of battles with the first pair alone, the paper's; any other table as it is."""
+    if table.name != "battle":
+        return table
+    return dataclasses.replace(table, rows=tuple(row for row in table.rows if row[0] == table.rows[0][0]))
 
 
 if __name__ == "__main__":
