@@ -172,6 +172,12 @@ def test_the_summary_ranks_models_of_as_many_seeds(make_study: MakeStudy) -> Non
     )
 
 
+def test_the_summary_tells_capsules_from_loss(make_study: MakeStudy) -> None:
+    told = "What changes it (means and 95 % intervals): capsules instead of convolutions: \N{MINUS SIGN}"
+    assert told in page_of(make_study(rows=make_rows(FOUR, (0, 1, 2))))
+    assert told not in page_of(make_study(rows=make_rows(FOUR, (0,))))
+
+
 def test_other_data_have_no_papers_columns(make_study: MakeStudy) -> None:
     tables = re.findall(r"<table>.*?</table>", page_of(make_study(data="digits")), re.DOTALL)
     assert tables

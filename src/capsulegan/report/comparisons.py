@@ -54,20 +54,25 @@ def effects(
     name: str, title: str, command: str, columns: Columns, decimals: int | None = None
 ) -> list[Table]:
     """Return the table of the effects of the discriminator, of the loss, and of their interaction."""
-    lines = {}
-    for ending, recipe in (("", ""), (BEST, ", best recipes")):
-        models = [model + ending for model in ADVERSARIAL]
-        for effect, weights in EFFECTS.items():
-            found = [
-                contrast([values.get(model, {}) for model in models], weights) for values in columns.values()
-            ]
-            lines[effect + recipe] = found
+    lines: dict[str, list[Mean | None]] = {}
+    for values in columns.values():
+        for effect, mean in effects_on(values).items():
+            lines.setdefault(effect, []).append(mean)
     caption = (
         "The 2 x 2 design: what capsules change, averaged over both losses; what the margin loss changes, "
         "averaged over both discriminators; and how much more it changes below capsules than below "
         f"convolutions. Mean over the seeds that all four models have, {INTERVAL}"
     )
     return _table(name, title, caption, command, columns, lines, decimals)
+
+
+def effects_on(values: Mapping[str, Seeds]) -> dict[str, Mean | None]:
+    """Return each effect on a figure of the models, by its name: None with fewer than two common seeds."""
+    return {
+        effect + recipe: contrast([values.get(model + ending, {}) for model in ADVERSARIAL], weights)
+        for ending, recipe in (("", ""), (BEST, ", best recipes"))
+        for effect, weights in EFFECTS.items()
+    }
 
 
 def contrast(models: Sequence[Seeds], weights: Sequence[float]) -> Mean | None:

@@ -8,6 +8,7 @@ from typing import Any
 from capsulegan.report import words
 from capsulegan.report.battle import battles_of, verdicts
 from capsulegan.report.classification import kernel_groups, label_counts
+from capsulegan.report.comparisons import effects_on
 from capsulegan.report.intervals import mean_of, paired_difference
 from capsulegan.report.table import Row, Seeds, by_seed, chosen, plus_minus
 
@@ -125,5 +126,15 @@ def _classification(rows: Sequence[Row]) -> list[str]:
 def _distance(rows: Sequence[Row]) -> list[str]:
     own = chosen(rows, table="evaluation", figure="frechet_distance")
     first = own[0]["settings"].get("features") if own else None
-    ranking = _ranked(chosen(own, features=first))
-    return [f"Fréchet distance (lower is better): {_order(ranking)}."] if ranking else []
+    seen = chosen(own, features=first)
+    ranking = _ranked(seen)
+    if not ranking:
+        return []
+    values = {model: by_seed(chosen(seen, model=model)) for model in dict.fromkeys(r["model"] for r in seen)}
+    found = [
+        f"{effect}: {plus_minus(mean.value, mean.half_width or 0)}"
+        for effect, mean in effects_on(values).items()
+        if mean
+    ]
+    told = [f"What changes it (means and 95 % intervals): {'; '.join(found)}."] if found else []
+    return [f"Fréchet distance (lower is better): {_order(ranking)}.", *told]
