@@ -73,12 +73,13 @@ def trainee(**settings):
 
 
 @GPU
+@pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("model", ["gan", "capsulegan-best", "gan-margin", "capsulegan-bce"])
-def test_replayed_steps_are_the_steps_that_were_recorded(model, monkeypatch):
-    replayed = trainee(model=model, precision="32")
+def test_replayed_steps_are_the_steps_that_were_recorded(model, noise, monkeypatch):
+    replayed = trainee(model=model, precision="32", instance_noise=noise)
     scalars = [{k: v.item() for k, v in replayed.advance(step).items()} for step in range(40)]
     monkeypatch.setattr("capsulegan.training.capture.WARM_UP", 1000)
-    eager = trainee(model=model, precision="32")
+    eager = trainee(model=model, precision="32", instance_noise=noise)
     for step, wanted in enumerate(scalars):
         found = {k: v.item() for k, v in eager.advance(step).items()}
         if step < 8:  # small differences grow in adversarial training

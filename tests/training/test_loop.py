@@ -144,6 +144,7 @@ ALL_AT_ONCE = {
     "batch_norm": True,
     "spectral_norm": True,
     "r1_weight": 0.5,
+    "instance_noise": 0.2,
     "learning_rate_half_life": 320,
     "checkpoint_minutes": 0.0,
 }
@@ -167,7 +168,7 @@ def regularised(tmp_path_factory):
 
 
 @pytest.mark.parametrize("images", [448, 1024, 1088])
-def test_norms_penalty_and_decay_go_on_where_they_were(regularised, tmp_path, images):
+def test_norms_penalty_noise_and_decay_go_on_where_they_were(regularised, tmp_path, images):
     """The penalty comes at step 0 and at step 16, which begins after 1,024 images."""
     with pytest.raises(Interrupted):
         train(small(**ALL_AT_ONCE), tmp_path / "run", progress=stopped_at(images))

@@ -97,6 +97,36 @@ def test_the_gradient_penalty_adds_its_own_term_and_nothing_else(discriminator_c
     assert torch.equal(with_it["fake_probability"], without["fake_probability"])
 
 
+@pytest.mark.parametrize("discriminator_class", [ConvDiscriminator, CapsuleDiscriminator])
+def test_noise_is_on_all_images_that_the_discriminator_is_shown_and_on_no_other(discriminator_class):
+    step, written_out = new_step(discriminator_class), new_step(discriminator_class)
+    real, latents = batch()
+    noise = 0.3 * torch.randn(real.shape, generator=generator_for(0, "test noise"))
+    scalars = step(real, latents, noise, r1_weight=1.0)
+    drawn = written_out.generator(latents)
+    first = written_out.update_discriminator(real + noise, (drawn + noise).detach(), r1_weight=1.0)
+    second = written_out.update_generator(drawn + noise)
+    assert scalars == {**first, **second, **written_out.watch(drawn.detach())}
+    assert torch.equal(weights(step.discriminator), weights(written_out.discriminator))
+    assert torch.equal(weights(step.generator), weights(written_out.generator))
+
+
+def test_instance_noise_is_new_at_each_step_and_of_the_given_deviation(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        AdversarialStep, "__call__", lambda self, *inputs, r1_weight: shown.append(inputs) or {}
+    )
+    trainee = new_trainee(instance_noise=0.3)
+    for number in (0, 1, 0):
+        trainee.advance(number)
+    first, other, again = (noise for _, _, noise in shown)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.std().item() == pytest.approx(0.3, rel=0.1)
+    new_trainee().advance(0)
+    assert len(shown[-1]) == 2
+
+
 def new_trainee(model="capsulegan", precision="32-true", **settings):
     config = Config(model, "digits", batch_size=8, width=4, latent_dim=4, **settings)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)

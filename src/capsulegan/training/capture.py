@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 Scalars = dict[str, Tensor]
-StepFunction = Callable[[Tensor, Tensor, float], Scalars]
-"""(real images, latents, weight of the gradient penalty) -> scalars."""
+StepFunction = Callable[..., Scalars]
+"""(*tensors, r1_weight: the weight of the gradient penalty) -> scalars."""
 
 WARM_UP = 3
 """Steps of each kind that are taken as they are: libraries choose their algorithms in the first ones."""
@@ -22,8 +22,7 @@ class Recording:
     """A recorded step, with the memory that its inputs are read from and its scalars are left in."""
 
     graph: torch.cuda.CUDAGraph
-    real: Tensor
-    latents: Tensor
+    inputs: tuple[Tensor, ...]
     scalars: Scalars
 
 
@@ -40,34 +39,34 @@ class CapturedStep:
     taken: dict[float, int] = field(default_factory=dict)
     recordings: dict[float, Recording] = field(default_factory=dict)
 
-    def __call__(self, real: Tensor, latents: Tensor, r1_weight: float = 0.0) -> Scalars:
-        """Take one step: real (B, C, H, W), latents (B, latent_dim), on the device."""
+    def __call__(self, *inputs: Tensor, r1_weight: float = 0.0) -> Scalars:
+        """Take one step with tensors on the device, each of the same shape every time."""
         taken = self.taken.get(r1_weight, 0)
         if taken < WARM_UP:
             self.taken[r1_weight] = taken + 1
-            return self.beside(real, latents, r1_weight)
+            return self.beside(*inputs, r1_weight=r1_weight)
         if r1_weight not in self.recordings:
-            self.recordings[r1_weight] = self.record(real, latents, r1_weight)
+            self.recordings[r1_weight] = self.record(*inputs, r1_weight=r1_weight)
         recording = self.recordings[r1_weight]
-        recording.real.copy_(real)
-        recording.latents.copy_(latents)
+        for kept, given in zip(recording.inputs, inputs, strict=True):
+            kept.copy_(given)
         recording.graph.replay()
         return recording.scalars
 
-    def beside(self, real: Tensor, latents: Tensor, r1_weight: float) -> Scalars:
+    def beside(self, *inputs: Tensor, r1_weight: float) -> Scalars:
         """Take a step on a stream of its own, as CUDA asks of whatever is to be recorded later."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream), warnings.catch_warnings():
             # Adam warns of steps that are taken as they are by an optimizer that can be recorded
             warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
-            scalars = self.step(real, latents, r1_weight)
+            scalars = self.step(*inputs, r1_weight=r1_weight)
         torch.cuda.current_stream().wait_stream(stream)
         return scalars
 
-    def record(self, real: Tensor, latents: Tensor, r1_weight: float) -> Recording:
+    def record(self, *inputs: Tensor, r1_weight: float) -> Recording:
         """Record a step without taking it."""
-        graph, real, latents = torch.cuda.CUDAGraph(), real.clone(), latents.clone()
+        graph, kept = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
         with torch.cuda.graph(graph):
-            scalars = self.step(real, latents, r1_weight)
-        return Recording(graph, real, latents, scalars)
+            scalars = self.step(*kept, r1_weight=r1_weight)
+        return Recording(graph, kept, scalars)

@@ -60,6 +60,8 @@ class TrainingSettings:
     """Divide the weights of the discriminator's convolutions by their largest singular value."""
     r1_weight: float | None = None
     """Weight of half the squared gradient of the discriminator on real images, taken every 16 steps."""
+    instance_noise: float | None = None
+    """Standard deviation of Gaussian noise on all images that the discriminator is shown (-1 to 1)."""
     generator_learning_rate: float | None = None
     """Adam's step size for the generator; 2e-4 in the plain recipes."""
     discriminator_learning_rate: float | None = None
@@ -180,6 +182,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate_half_life": (0, 10**12),
     "average_half_life": (0, 10**12),
     "r1_weight": (0.0, 10**6),
+    "instance_noise": (0.0, 100.0),
     "routing_iterations": (1, 100),
     "threads": (0, 4096),
     "log_images": (1, 10**12),

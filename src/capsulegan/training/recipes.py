@@ -19,6 +19,7 @@ class Recipe:
     batch_norm: bool = False
     spectral_norm: bool = False
     r1_weight: float = 0.0
+    instance_noise: float = 0.0
     generator_learning_rate: float = 2e-4
     discriminator_learning_rate: float = 2e-4
     beta1: float = 0.5

@@ -43,12 +43,19 @@ class AdversarialStep:
     watch: Callable[[Tensor], dict[str, Tensor]]
     """Returns scalars of its own of the generated images."""
 
-    def __call__(self, real: Tensor, latents: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
-        """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim)."""
+    def __call__(
+        self, real: Tensor, latents: Tensor, noise: Tensor | float = 0.0, *, r1_weight: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim).
+
+        The noise, of the shape of the images, is on all of them, real and generated, that the discriminator
+        is shown. Source: Sonderby et al. (2017), section 3.
+        """
         with finite_buffers(self.generator, self.discriminator):
-            fake = self.generator(latents)
-            scalars = self.update_discriminator(real, fake.detach(), r1_weight)
-            return {**scalars, **self.update_generator(fake)}
+            drawn = self.generator(latents)
+            fake = drawn + noise
+            scalars = self.update_discriminator(real + noise, fake.detach(), r1_weight)
+            return {**scalars, **self.update_generator(fake), **self.watch(drawn.detach())}
 
     def update_discriminator(self, real: Tensor, fake: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
         """Make the discriminator tell these real and generated images apart a little better."""
@@ -73,7 +80,6 @@ class AdversarialStep:
         return {
             "generator_loss": loss.detach(),
             "generator_gradient_norm": norm,
-            **self.watch(fake.detach()),
         }
 
 

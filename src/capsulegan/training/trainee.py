@@ -16,7 +16,7 @@ from torch.optim import Adam, Optimizer
 from capsulegan.data import ImageData
 from capsulegan.errors import UserError
 from capsulegan.objectives import r1_penalty
-from capsulegan.randomness import latents_for
+from capsulegan.randomness import generator_for, latents_for
 from capsulegan.tensors import device_of, sent
 from capsulegan.training.average import update_average
 from capsulegan.training.batches import Batches, unscaled, varied
@@ -103,8 +103,8 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         diversity,
     )
 
-    def step_and_average(real: Tensor, latents: Tensor, r1_weight: float) -> dict[str, Tensor]:
-        scalars = step(real, latents, r1_weight)
+    def step_and_average(*inputs: Tensor, r1_weight: float) -> dict[str, Tensor]:
+        scalars = step(*inputs, r1_weight=r1_weight)
         if average is not None:
             update_average(average, generator, config.batch_size, recipe.average_half_life)
         return scalars
@@ -116,8 +116,12 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         latents = latents_for(config.seed, "training latents", number, config.batch_size, config.latent_dim)
         scheduled(step.generator_optimizer, recipe.generator_learning_rate, number, config)
         scheduled(step.discriminator_optimizer, recipe.discriminator_learning_rate, number, config)
+        inputs = [real, sent(latents, device)]
+        if recipe.instance_noise:
+            noise = torch.randn(real.shape, generator=generator_for(config.seed, "instance noise", number))
+            inputs.append(sent(recipe.instance_noise * noise, device))
         r1_weight = R1_EVERY * recipe.r1_weight if number % R1_EVERY == 0 else 0.0
-        return take_step(real, sent(latents, device), r1_weight)
+        return take_step(*inputs, r1_weight=r1_weight)
 
     @torch.no_grad()
     def draw() -> np.ndarray:
