@@ -62,6 +62,13 @@ def test_a_document_that_is_no_configuration_is_refused(document):
         Config.from_json(document, "run/config.json")
 
 
+def test_a_run_of_a_version_without_a_setting_is_as_it_was_without_it():
+    document = resolved(Config("capsulegan-best", "digits")).to_json()
+    earlier = {name: value for name, value in document.items() if name != "instance_noise"}
+    assert Config.from_json(earlier, "run/config.json").instance_noise == 0.0
+    assert Config.from_json(earlier, "run/config.json").r1_weight == 1.0
+
+
 def test_only_changeable_settings_may_differ():
     config = Config("gan", "digits")
     changed = {
