@@ -44,6 +44,16 @@ def test_help_answers_within_a_second():
     assert min(times) < 1
 
 
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["data", "digits"]])
+def test_it_ends_quietly_when_nobody_reads_on(arguments):
+    read, write = os.pipe()
+    os.close(read)  # as head does when it has its lines
+    command = [sys.executable, "-m", "capsulegan.cli", *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_its_options(command):
     done = capsulegan(command, "--help")

@@ -290,8 +290,9 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 training failed, 2 the user's mistake, 130 interrupted."""
-    command = parse(arguments)
-    sys.exit(console.exit_code(command, command.debug))
+    with console.while_somebody_reads():
+        command = parse(arguments)
+        sys.exit(console.exit_code(command, command.debug))
 
 
 if __name__ == "__main__":

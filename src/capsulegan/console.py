@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import sys
@@ -95,6 +96,19 @@ def exit_code(command: Callable[[], None], debug: bool) -> int:
         say(f"capsulegan: {error}")
         return 130 if isinstance(error, Interrupted) else 1
     return 0
+
+
+@contextlib.contextmanager
+def while_somebody_reads() -> Iterator[None]:
+    """End quietly, with code 1, when what reads standard output has gone, as in `capsulegan ... | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(1)
 
 
 @contextlib.contextmanager
