@@ -145,9 +145,7 @@ class Config(TrainingSettings):
             raise UserError(
                 f"{source}: unknown setting {unknown[0]!r}; it is of another version of the package"
             )
-        given = (
-            dataclasses.asdict(Recipe()) | document
-        )  # what an earlier version had not is as it was without
+        given = dataclasses.asdict(Recipe()) | document  # an earlier version did without what it had not
         try:
             return cls(**{name: given[name] for name in given if name != "schema"})
         except (TypeError, UserError) as error:
