@@ -154,7 +154,7 @@ def test_what_came_from_outside_is_escaped(make_study: MakeStudy) -> None:
 
 def test_one_seed_makes_no_statement_about_chance(make_study: MakeStudy) -> None:
     one, three = page_of(make_study()), page_of(make_study(seeds=(0, 1, 2)))
-    assert "1 seed: no statement about chance can be made" in one
+    assert "One seed: no statement about chance can be made" in one
     assert "no statement about chance" not in three
     assert "3 seeds" in three
     assert "95 % interval clear of 0" in three
@@ -209,6 +209,18 @@ def test_one_finished_model_alone_still_has_a_page(make_study: MakeStudy) -> Non
     page = page_of(study)
     assert "No battle was fought" in page
     assert "There are no figures of CapsuleGAN" in page
+
+
+def test_a_study_that_grew_by_some_seeds_of_one_model_is_complete(make_study: MakeStudy) -> None:
+    study = make_study(rows=make_rows(("gan", "capsulegan"), (0,)) + make_rows(("gan",), (1,)))
+    settings = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps(settings | {"seeds": [0, 1]}))
+    assert "capsulegan-s1 left no folder" in page_of(study)
+    runs = ["gan-s0", "capsulegan-s0"]
+    (study / "study.json").write_text(json.dumps(settings | {"seeds": [0, 1], "runs": runs}))
+    page = page_of(study)
+    assert "This study is not complete" not in page
+    assert "600,000 images a run: GAN, 2 seeds; CapsuleGAN, 1 seed." in page
 
 
 def test_an_empty_study_still_has_a_page(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_a_study_that_grows_by_a_seed_of_one_model_keeps_the_others(study, tmp_p
     assert backwards["rows"] == results["rows"]
     settings = json.loads((folder / "study.json").read_text())
     assert (settings["models"], settings["seeds"]) == (["gan", "capsulegan"], [0, 1])
+    assert settings["runs"] == ["gan-s0", "capsulegan-s0", "gan-s1"]
     assert settings["command"] == results["command"] == f"capsulegan study digits && {command}"
     assert (
         execute(tiny(models=("gan",), seeds=(1,)), folder, Heard(), command)["command"] == results["command"]

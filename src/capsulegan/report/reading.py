@@ -54,15 +54,15 @@ def read_study(study: Path) -> Study:
     results = _results(study / "results.json")
     missing: list[str] = []
     settings = _document(study / "study.json", missing)
-    for key, kind in (("models", str), ("seeds", int)):
+    for key, kind in (("models", str), ("seeds", int), ("runs", str)):
         if key in settings:
             named = settings[key] if isinstance(settings[key], list) else []
             settings[key] = [each for each in named if type(each) is kind]
     models: list[str] = settings.get("models", [])
     folders = sorted((study / "runs").glob("*-s*")) if (study / "runs").is_dir() else []
     named = {folder.name: match for folder in folders if (match := re.fullmatch(r"(.+)-s(\d+)", folder.name))}
-    for seed in settings.get("seeds", []):
-        missing += [f"{model}-s{seed} left no folder" for model in models if f"{model}-s{seed}" not in named]
+    grid = [f"{model}-s{seed}" for seed in settings.get("seeds", []) for model in models]
+    missing += [f"{name} left no folder" for name in settings.get("runs", grid) if name not in named]
     runs = [_run(study / "runs" / name, match[1], int(match[2])) for name, match in named.items()]
     runs.sort(
         key=lambda run: (

@@ -38,15 +38,18 @@ def models_of(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[str]:
 
 def _subject(rows: Sequence[Row], results: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     models = models_of(rows, settings)
-    seeds = {row["seed"] for row in rows if row["seed"] is not None} or set(settings.get("seeds", []))
+    seeds = {model: {r["seed"] for r in rows if model in r["model"].split(":")} for model in models}
     data = words.data_name(str(results["data"].get("name", "")))
     images = settings.get("images")
     shown = f" for {images:,} images a run" if isinstance(images, int) else ""
-    named = words.listed([words.model_name(model) for model in models]) or "No model"
-    text = f"{named} trained on {data}{shown}, {words.count(len(seeds), 'seed')}."
-    if len(seeds) < 2:
-        text = f"{named} trained on {data}{shown}. 1 seed: no statement about chance can be made."
-    absent = [words.model_name(m) for m in models if not any(m in row["model"].split(":") for row in rows)]
+    alike: dict[int, list[str]] = {}
+    for model in models:
+        alike.setdefault(len(seeds[model]), []).append(words.model_name(model))
+    absent = alike.pop(0, [])
+    parts = [f"{words.listed(names)}, {words.count(size, 'seed')}" for size, names in alike.items()]
+    text = f"Trained on {data}{shown}: {'; '.join(parts) or 'no model'}."
+    if max(alike, default=0) < 2:
+        text += " One seed: no statement about chance can be made."
     return f"{text} There are no figures of {words.listed(absent)}." if absent else text
 
 

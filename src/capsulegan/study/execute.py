@@ -31,7 +31,7 @@ from capsulegan.files import write_json
 from capsulegan.published import load, published_judge
 from capsulegan.study.collect import collect
 from capsulegan.study.configuration import StudyConfig
-from capsulegan.study.growth import commands_of, grown
+from capsulegan.study.growth import commands_of, grown, runs_of
 from capsulegan.study.plan import Cell, Stage, evaluation_stages, training_cells
 from capsulegan.study.rows import read_rows
 from capsulegan.study.training import Progress, train_cells
@@ -73,7 +73,8 @@ def execute(config: StudyConfig, folder: Path, progress: Progress, command: str 
     judge = bench.judge_cell if labelled and not bench.published_judge else None
     with locked(folder), interruption() as stop:
         commands = command if whole == config else commands_of(folder, command)
-        write_json(folder / "study.json", {**whole.to_json(), "command": commands})
+        asked = {"runs": runs_of(config, folder), "command": commands}
+        write_json(folder / "study.json", {**whole.to_json(), **asked})
         failures = train_cells(training_cells(config, judge), config, folder, progress, stop)
         failures += evaluate(evaluation_stages(config, labelled), bench, progress, stop)
         cells, stages = training_cells(whole, judge), evaluation_stages(whole, labelled)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from capsulegan.errors import UserError
 from capsulegan.files import read_json
 from capsulegan.study.configuration import StudyConfig
+from capsulegan.study.plan import Cell
 from capsulegan.training.configuration import CHANGEABLE
 
 GROWING = CHANGEABLE - {"images"} | {"models", "seeds", "features", "workers"}
@@ -44,6 +46,31 @@ def grown(config: StudyConfig, folder: Path) -> StudyConfig:
         features=config.features or earlier.get("features") is True,
         snapshot_images=config.snapshot_images or earlier.get("snapshot_images", 0),
     )
+
+
+def runs_of(config: StudyConfig, folder: Path) -> list[str]:
+    """Return the names of all runs that a study has been asked for so far, these ones last.
+
+    They are not all models with all seeds, where it grew by some seeds of one model.
+
+    Raises
+    ------
+    UserError
+        If the folder's list of them is none.
+    """
+    path = folder / "study.json"
+    earlier = read_json(path) if path.exists() else {"runs": []}
+    runs = earlier.get("runs")
+    if runs is None:  # of an earlier version
+        runs = names_of(earlier["models"], earlier["seeds"])
+    if not of_type(runs, str):
+        raise UserError(f"{path}: expected a list of runs, got {runs!r}")
+    return list(dict.fromkeys([*runs, *names_of(config.models, config.seeds)]))
+
+
+def names_of(models: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Return the names of the runs of these models with these seeds."""
+    return [Cell(model, seed).name for seed in seeds for model in models]
 
 
 def commands_of(folder: Path, command: str) -> str:
