@@ -13,3 +13,4 @@ def test_the_printed_figures_stand_beside_a_model_whatever_its_recipe(ending):
 def test_nothing_was_printed_of_other_data_and_models():
     assert paper.errors_of("digits", "gan") == paper.errors_of("mnist", "gan-margin-best") == {}
     assert paper.ratios_of("mnist", "capsulegan:gan") == paper.ratios_of("digits", "gan:capsulegan") == {}
+    assert paper.ratios_of("mnist", "gan-best:capsulegan") == {}

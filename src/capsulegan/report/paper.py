@@ -14,7 +14,7 @@ from capsulegan.training.recipes import BEST
 CITATION: Final = "Jaiswal et al. 2018, arXiv:1802.06167"
 LINK: Final = "https://arxiv.org/abs/1802.06167"
 
-PAIR: Final = "gan:capsulegan"
+PAIRS: Final = ("gan:capsulegan", f"gan{BEST}:capsulegan{BEST}")
 BATTLE: Final[dict[str, dict[str, float]]] = {  # data -> figure -> ratio
     "mnist": {"r_samples": 0.79, "r_test": 1.0},
     "cifar10": {"r_samples": 1.0, "r_test": 0.72},
@@ -38,6 +38,5 @@ def errors_of(data: str, model: str) -> dict[int, float]:
 
 
 def ratios_of(data: str, pair: str) -> dict[str, float]:
-    """Return the printed ratios of a pair, "gan:capsulegan", whatever recipes ours were trained by."""
-    plain = ":".join(model.removesuffix(BEST) for model in pair.split(":"))
-    return BATTLE.get(data, {}) if plain == PAIR else {}
+    """Return the printed ratios of a pair, "gan:capsulegan", whatever recipe both of ours were trained by."""
+    return BATTLE.get(data, {}) if pair in PAIRS else {}
