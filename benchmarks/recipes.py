@@ -86,6 +86,17 @@ TRIALS |= {
     "best, beta1 0": {**BEST, "beta1": 0.0},
     "best, beta2 0.99": {**BEST, "beta2": 0.99},
     "best, both 8e-4": {**BEST, "discriminator_learning_rate": 8e-4, "generator_learning_rate": 8e-4},
+    "best, both 16e-4": {
+        **BEST,
+        "discriminator_learning_rate": 16e-4,
+        "generator_learning_rate": 16e-4,
+    },
+    "best, both 8e-4, spectral norm": {
+        **BEST,
+        "discriminator_learning_rate": 8e-4,
+        "generator_learning_rate": 8e-4,
+        "spectral_norm": True,
+    },
     "best, r1 0.3": {**BEST, "r1_weight": 0.3},
     "best, instance noise 0.3": {**BEST, "instance_noise": 0.3},
     "best, spectral norm": {**BEST, "spectral_norm": True},
