@@ -74,8 +74,6 @@ TRIALS: dict[str, dict[str, Any]] = {
     "spectral norm, 4e-4": {"spectral_norm": True, "discriminator_learning_rate": 4e-4},
     "batch norm": {"batch_norm": True},
     "deep": {"preset": "deep"},
-    "instance noise 0.1": {"instance_noise": 0.1},
-    "instance noise 0.3": {"instance_noise": 0.3},
     "decay": {"learning_rate_half_life": 75_000},
     "batch 32": {"batch_size": 32},
     "float32": {"precision": "32"},
@@ -86,11 +84,7 @@ TRIALS |= {
     "best, beta1 0": {**BEST, "beta1": 0.0},
     "best, beta2 0.99": {**BEST, "beta2": 0.99},
     "best, both 8e-4": {**BEST, "discriminator_learning_rate": 8e-4, "generator_learning_rate": 8e-4},
-    "best, both 16e-4": {
-        **BEST,
-        "discriminator_learning_rate": 16e-4,
-        "generator_learning_rate": 16e-4,
-    },
+    "best, both 16e-4": {**BEST, "discriminator_learning_rate": 16e-4, "generator_learning_rate": 16e-4},
     "best, both 8e-4, spectral norm": {
         **BEST,
         "discriminator_learning_rate": 8e-4,

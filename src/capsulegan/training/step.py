@@ -49,7 +49,8 @@ class AdversarialStep:
         """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim).
 
         The noise, of the shape of the images, is on all of them, real and generated, that the discriminator
-        is shown. Source: Sonderby et al. (2017), section 3.
+        is shown. Source: instance noise of Sonderby et al., *Amortised MAP Inference for Image
+        Super-resolution* (2017), here of a constant deviation.
         """
         with finite_buffers(self.generator, self.discriminator):
             drawn = self.generator(latents)
