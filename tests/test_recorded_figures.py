@@ -99,6 +99,19 @@ def test_the_table_of_network_and_loss_is_the_record():
             assert cell == f"{found['frechet_distance']:.4f}, {found['recognised_share']:.3f}"
 
 
+def test_another_seed_lies_within_the_stated_spread():
+    """The published weights, spread with a seed that the study has not, against the cells of its table."""
+    rows = record("mnist/classify-seed-7.json")["rows"]
+    errors = [row["value"] for row in rows if row["model"] == "capsulegan-best"]
+    assert f"gives {errors[0]:.4f}, {errors[1]:.4f} and {errors[2]:.4f}" in EXPERIMENTS
+    table = next(t for t in tables_of(record("mnist/results.json")) if t.name == "classification")
+    line = next(row for row in table.rows if row[0] == "CapsuleGAN (best recipe)")
+    spreads = [[float(part) for part in cell.split(" ± ")] for cell in line if " ± " in cell]
+    assert len(spreads) == len(errors) == 3
+    for error, (mean, half_width) in zip(errors, spreads, strict=True):
+        assert abs(error - mean) <= half_width
+
+
 def test_the_table_of_heads_is_the_record():
     ratios = {row["part"]: row["ratio"] for row in record("speed/heads.json")["comparisons"]}
     lines = EXPERIMENTS.split("| head | 1 iteration |")[1].split("\n\n")[0].splitlines()[2:]
