@@ -173,7 +173,7 @@ def test_the_summary_ranks_models_of_as_many_seeds(make_study: MakeStudy) -> Non
 
 
 def test_the_summary_tells_capsules_from_loss(make_study: MakeStudy) -> None:
-    told = "What changes it (means and 95 % intervals): capsules instead of convolutions: \N{MINUS SIGN}"
+    told = "Fréchet distance (mean and 95 % interval): capsules instead of convolutions: \N{MINUS SIGN}"
     assert told in page_of(make_study(rows=make_rows(FOUR, (0, 1, 2))))
     assert told not in page_of(make_study(rows=make_rows(FOUR, (0,))))
 

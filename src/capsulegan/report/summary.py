@@ -1,8 +1,9 @@
-"""The study in one paragraph of plain words, computed from its results."""
+"""The study in a few plain sentences, computed from its results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from capsulegan.report import words
@@ -15,18 +16,28 @@ from capsulegan.report.table import Row, Seeds, by_seed, chosen, plus_minus
 Ranking = list[tuple[str, Seeds, float]]  # (model, its seeds, its mean), the lowest mean first
 
 
-def summary_of(results: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Return who won, by how much and with how many seeds."""
+@dataclass(frozen=True)
+class Summary:
+    """What was trained, and what was found, topic by topic."""
+
+    subject: str
+    findings: dict[str, str]
+
+
+def summary_of(results: Mapping[str, Any], settings: Mapping[str, Any]) -> Summary:
+    """Return who won, by how much and with how many seeds; topics without figures are left out."""
     rows: Sequence[Row] = results["rows"]
-    sentences = [
-        _subject(rows, results, settings),
-        *_battle(rows),
-        *_classification(rows),
-        *_distance(rows),
-    ]
-    if failures := len(results["failures"]):
-        sentences.append(f"{words.count(failures, 'failed stage')} listed at the end.")
-    return " ".join(sentences)
+    failures = len(results["failures"])
+    findings = {
+        "Battle": _battle(rows),
+        "Classification": _classification(rows),
+        "Distance": _distance(rows),
+        "Capsules or loss": _effects(rows),
+        "Failures": f"{words.count(failures, 'failed stage')} listed at the end." if failures else "",
+    }
+    return Summary(
+        _subject(rows, results, settings), {topic: text for topic, text in findings.items() if text}
+    )
 
 
 def models_of(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[str]:
@@ -53,7 +64,7 @@ def _subject(rows: Sequence[Row], results: Mapping[str, Any], settings: Mapping[
     return f"{text} There are no figures of {words.listed(absent)}." if absent else text
 
 
-def _battle(rows: Sequence[Row]) -> list[str]:
+def _battle(rows: Sequence[Row]) -> str:
     battles = battles_of(rows)
     sentences = []
     for pair, rule, own in battles:
@@ -74,11 +85,11 @@ def _battle(rows: Sequence[Row]) -> list[str]:
         cut = {"paper": "the paper's cut at 0.5", "balanced": "the balanced cut"}.get(rule, rule)
         sentences.append(f"{verdict} at {cut} ({', '.join(shown)})")
     if not sentences:
-        return []
+        return ""
     pair = words.model_name(battles[0][0]).replace(" : ", " against ")
     others = len({pair for pair, _, _ in battles}) - 1
     more = f" {words.count(others, 'more pair')} in the table." if others else ""
-    return [f"In the battle of {pair}: {', '.join(sentences)}.{more}"]
+    return f"{pair}: {'; '.join(sentences)}.{more}"
 
 
 def _ranked(rows: Sequence[Row]) -> Ranking:
@@ -102,7 +113,7 @@ def _order(ranking: Ranking, places: int | None = None) -> str:
     return text
 
 
-def _classification(rows: Sequence[Row]) -> list[str]:
+def _classification(rows: Sequence[Row]) -> str:
     sentences = []
     for _, group in kernel_groups(rows)[:1]:
         shown, helped, compared = [], [], []
@@ -114,7 +125,7 @@ def _classification(rows: Sequence[Row]) -> list[str]:
                     compared.append(n)
                     helped += [n] * (ranking[0][2] < mean_of([*alone.values()]).value)
         if shown:
-            text = "Classification error with generated images as unlabelled data (lower is better): "
+            text = "Error with generated images as unlabelled data (lower is better): "
             sentences.append(f"{text}{'; '.join(shown)}.")
         if compared:
             where = words.listed([f"{n:,}" for n in helped])
@@ -123,21 +134,27 @@ def _classification(rows: Sequence[Row]) -> list[str]:
                 if helped
                 else "No model's images did better than no images at all."
             )
-    return sentences
+    return " ".join(sentences)
 
 
-def _distance(rows: Sequence[Row]) -> list[str]:
-    own = chosen(rows, table="evaluation", figure="frechet_distance")
-    first = own[0]["settings"].get("features") if own else None
-    seen = chosen(own, features=first)
-    ranking = _ranked(seen)
-    if not ranking:
-        return []
+def _distance(rows: Sequence[Row]) -> str:
+    ranking = _ranked(_distances(rows))
+    return f"Fréchet distance (lower is better): {_order(ranking)}." if ranking else ""
+
+
+def _effects(rows: Sequence[Row]) -> str:
+    """Say what capsules and what the loss change, where all four models are there to tell."""
+    seen = _distances(rows)
     values = {model: by_seed(chosen(seen, model=model)) for model in dict.fromkeys(r["model"] for r in seen)}
     found = [
         f"{effect}: {plus_minus(mean.value, mean.half_width or 0)}"
         for effect, mean in effects_on(values).items()
         if mean
     ]
-    told = [f"What changes it (means and 95 % intervals): {'; '.join(found)}."] if found else []
-    return [f"Fréchet distance (lower is better): {_order(ranking)}.", *told]
+    return f"Change of the Fréchet distance (mean and 95 % interval): {'; '.join(found)}." if found else ""
+
+
+def _distances(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the Fréchet distances on the features that are named first."""
+    own = chosen(rows, table="evaluation", figure="frechet_distance")
+    return chosen(own, features=own[0]["settings"].get("features")) if own else []
