@@ -23,12 +23,13 @@ def tensors(shape, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, channels, size, size, dtype=dtype, generator=generator, requires_grad=True)
     weight = torch.randn(out_channels, channels, kernel, kernel, dtype=dtype, generator=generator)
-    return images, weight.requires_grad_(), stride, padding
+    bias = torch.randn(out_channels, dtype=dtype, generator=generator)
+    return (images, weight.requires_grad_(), bias.requires_grad_()), stride, padding
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_patches_times_the_weights_are_the_convolution(shape):
-    images, weight, stride, padding = tensors(shape)
+    (images, weight, _), stride, padding = tensors(shape)
     patches = gathered(images, weight.shape[2], stride, padding)
     product = patches @ weight.permute(2, 3, 1, 0).flatten(0, 2)
     expected = F.conv2d(images, weight, stride=stride, padding=padding)
@@ -38,14 +39,14 @@ def test_the_patches_times_the_weights_are_the_convolution(shape):
 @pytest.mark.parametrize("products", list(itertools.product([True, False], repeat=2)))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_gradients_are_those_of_the_convolution(shape, products):
-    images, weight, stride, padding = tensors(shape)
-    ours = ConvolutionByProducts.apply(images, weight, stride, padding, products)
-    theirs = F.conv2d(images, weight, stride=stride, padding=padding)
+    inputs, stride, padding = tensors(shape)
+    ours = ConvolutionByProducts.apply(*inputs, stride, padding, products)
+    theirs = F.conv2d(*inputs, stride=stride, padding=padding)
     torch.testing.assert_close(ours, theirs)
     upstream = torch.randn_like(theirs)
     for mine, reference in zip(
-        torch.autograd.grad(ours, (images, weight), upstream),
-        torch.autograd.grad(theirs, (images, weight), upstream),
+        torch.autograd.grad(ours, inputs, upstream),
+        torch.autograd.grad(theirs, inputs, upstream),
         strict=True,
     ):
         torch.testing.assert_close(mine, reference)
@@ -53,13 +54,13 @@ def test_the_gradients_are_those_of_the_convolution(shape, products):
 
 @pytest.mark.parametrize("products", list(itertools.product([True, False], repeat=2)))
 def test_first_and_second_derivatives_are_right(products):
-    images, weight, stride, padding = tensors(SHAPES[0])
+    inputs, stride, padding = tensors(SHAPES[0])
 
-    def convolve(x, w):
-        return ConvolutionByProducts.apply(x, w, stride, padding, products)
+    def convolve(images, weight, bias):
+        return ConvolutionByProducts.apply(images, weight, bias, stride, padding, products)
 
-    assert gradcheck(convolve, (images, weight))
-    assert gradgradcheck(convolve, (images, weight))
+    assert gradcheck(convolve, inputs)
+    assert gradgradcheck(convolve, inputs)
 
 
 @pytest.mark.parametrize(

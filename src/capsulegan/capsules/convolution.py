@@ -36,9 +36,9 @@ class Convolution(nn.Conv2d):
             plain: Tensor = super()._conv_forward(input, weight, bias)
             return plain
         outputs: Tensor = ConvolutionByProducts.apply(  # type: ignore[no-untyped-call]
-            input, weight, self.stride[0], int(self.padding[0]), products
+            input, weight, bias, self.stride[0], int(self.padding[0]), products
         )
-        return outputs if bias is None else outputs + bias[:, None, None]
+        return outputs
 
 
 def faster_as_products(images: Tensor, weight: Tensor) -> tuple[bool, bool]:
@@ -59,18 +59,24 @@ class ConvolutionByProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int, products: tuple[bool, bool]
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        padding: int,
+        products: tuple[bool, bool],
     ) -> Tensor:
-        """(B, C, H, W), (O, C, k, k) -> (B, O, H', W')."""
+        """(B, C, H, W), (O, C, k, k), (O,) -> (B, O, H', W')."""
         ctx.save_for_backward(images, weight)
         ctx.stride, ctx.padding, ctx.products = stride, padding, products
-        return F.conv2d(images, weight, stride=stride, padding=padding)
+        return F.conv2d(images, weight, bias, stride=stride, padding=padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        """Return the gradients of the images and of the weight."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the images, of the weight and of the bias."""
         images, weight = ctx.saved_tensors
-        of_images = of_weight = None
+        of_images = of_weight = of_bias = None
         way: Any
         if ctx.needs_input_grad[0]:
             way = images_gradient if ctx.products[0] else conv2d_input
@@ -78,7 +84,9 @@ class ConvolutionByProducts(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             way = weight_gradient if ctx.products[1] else conv2d_weight
             of_weight = way(images, weight.shape, gradient, stride=ctx.stride, padding=ctx.padding)
-        return of_images, of_weight, None, None, None
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum((0, 2, 3))
+        return of_images, of_weight, of_bias, None, None, None
 
 
 def images_gradient(shape: torch.Size, weight: Tensor, gradient: Tensor, stride: int, padding: int) -> Tensor:
