@@ -68,7 +68,7 @@ def page() -> str:
 def tables_for_readme() -> str:
     """Return the tables of `IN_README`, of the paper's data sets."""
     return "\n\n".join(
-        to_markdown(first_battle(table))
+        to_markdown(in_short(table))
         for path in studies()
         if path.parent.name in STUDIES
         for table in tables_of(json.loads(path.read_text()))
@@ -84,11 +84,14 @@ def pictures_of(study: Path) -> list[Path]:
     return sorted((study / "figures").glob("samples-*.png"))
 
 
-def first_battle(table: Table) -> Table:
-    """Return a table of battles with the first pair alone, the paper's; any other table as it is."""
-    if table.name != "battle":
-        return table
-    return dataclasses.replace(table, rows=tuple(row for row in table.rows if row[0] == table.rows[0][0]))
+def in_short(table: Table) -> Table:
+    """Return the rows of most seeds alone; of battles the first pair, which is the paper's."""
+    if table.name == "battle":
+        rows = [row for row in table.rows if row[0] == table.rows[0][0]]
+    else:
+        most = max(int(row[-1].split()[0]) for row in table.rows)
+        rows = [row for row in table.rows if int(row[-1].split()[0]) == most]
+    return dataclasses.replace(table, rows=tuple(rows))
 
 
 if __name__ == "__main__":
