@@ -23,12 +23,14 @@ ROOMS = (
     "data",
     "training",
     "published",
+    "export",
     "evaluation",
     "study",
     "report",
     "web",
     "console",
     "bench",
+    "commands",
     "cli",
 )
 """A module imports from its own room and from those before it."""

@@ -372,5 +372,5 @@ def test_a_classifier_run(tmp_path):
     assert run.finished
     assert run.classifier.classes == 10
     assert json.loads((tmp_path / "judge" / "config.json").read_text())["preset"] == "deep"
-    with pytest.raises(UserError, match="is a classifier"):
+    with pytest.raises(UserError, match="has no generator: a run of capsnet has classifier"):
         _ = run.generator

@@ -154,7 +154,8 @@ class CapsuleLayer(nn.Module):
         if out_capsules == 1 or self.iterations == 1:  # couplings are 1 / J
             s = capsules.flatten(1) @ self.weight.flatten(2).flatten(0, 1)  # (B, J * D)
             return at_least_float32(s).view(s.shape[0], out_capsules, out_dim) / out_capsules
-        if len(capsules) <= in_dim:  # predictions are no larger than the weights: route them literally
+        # literally where predictions are no larger than the weights, and in an exported graph, for all sizes
+        if torch.compiler.is_exporting() or len(capsules) <= in_dim:
             predictions = torch.einsum("bid,idje->bije", capsules, self.weight)  # u_hat: (B, I, J, D)
             return routed_total_input(predictions, self.iterations)
         return route(at_least_float32(capsules), at_least_float32(self.weight), self.iterations)

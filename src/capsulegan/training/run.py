@@ -76,11 +76,15 @@ class Run:
         return sorted(int(path.stem) for path in files if path.stem.isdecimal())
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of the networks that a run of its model leaves."""
+        return ("classifier",) if self.config.model in CLASSIFIERS else ("generator", "discriminator")
+
+    @property
     def finished(self) -> bool:
         """Whether training has come to its end and left the networks."""
-        names = ("classifier",) if self.config.model in CLASSIFIERS else ("generator", "discriminator")
         seen = max((row["images"] for row in read_log(self.folder / "log.jsonl")), default=0)
-        whole = all((self.folder / f"{name}.safetensors").is_file() for name in names)
+        whole = all((self.folder / f"{name}.safetensors").is_file() for name in self.networks)
         return whole and seen >= self.config.images
 
     @functools.cached_property
@@ -104,8 +108,7 @@ class Run:
     @property
     def parameter_counts(self) -> dict[str, int]:
         """How many numbers each network of the run learns, by the network's name."""
-        names = ("classifier",) if self.config.model in CLASSIFIERS else ("generator", "discriminator")
-        return {name: parameter_count(self._shapes_of(name)) for name in names}
+        return {name: parameter_count(self._shapes_of(name)) for name in self.networks}
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
         """Draw latents for the generator: float32 (count, latent_dim). The first n are always the same.
@@ -138,12 +141,14 @@ class Run:
         return np.concatenate([unscaled(self.generator(sent(each, self.device))) for each in batches])
 
     def _load(self, name: str) -> Any:
+        if name not in self.networks:
+            others = " and ".join(self.networks)
+            raise UserError(f"{self.folder} has no {name}: a run of {self.config.model} has {others}")
         path = self.folder / f"{name}.safetensors"
         if name == "generator" and self.snapshot is not None:
             path = snapshot_file(self.folder, self.snapshot)
         if not path.exists():
-            kind = "is a classifier" if self.config.model in CLASSIFIERS else "is not finished"
-            raise UserError(f"{self.folder} has no {name}: the run {kind} (model {self.config.model})")
+            raise UserError(f"{self.folder} has no {name}: the run is not finished; --resume goes on with it")
         network = self._shapes_of(name)
         load_weights(network, path)
         return network.eval().to(self.device)
