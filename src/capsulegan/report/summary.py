@@ -115,7 +115,7 @@ def _order(ranking: Ranking, places: int | None = None) -> str:
 
 def _classification(rows: Sequence[Row]) -> str:
     sentences = []
-    for _, group in kernel_groups(rows)[:1]:
+    for kernel, group in kernel_groups(rows)[:1]:
         shown, helped, compared = [], [], []
         for n in label_counts(group):
             ranking = _ranked(at := chosen(group, labels=n))
@@ -125,7 +125,7 @@ def _classification(rows: Sequence[Row]) -> str:
                     compared.append(n)
                     helped += [n] * (ranking[0][2] < mean_of([*alone.values()]).value)
         if shown:
-            text = "Error with generated images as unlabelled data (lower is better): "
+            text = f"Error with generated images as unlabelled data, {kernel} (lower is better): "
             sentences.append(f"{text}{'; '.join(shown)}.")
         if compared:
             where = words.listed([f"{n:,}" for n in helped])
