@@ -89,8 +89,8 @@ def in_short(table: Table) -> Table:
     if table.name == "battle":
         rows = [row for row in table.rows if row[0] == table.rows[0][0]]
     else:
-        most = max(int(row[-1].split()[0]) for row in table.rows)
-        rows = [row for row in table.rows if int(row[-1].split()[0]) == most]
+        seeds = [int(row[-1].split()[0]) for row in table.rows]  # of "3 seeds"
+        rows = [row for row, count in zip(table.rows, seeds, strict=True) if count == max(seeds)]
     return dataclasses.replace(table, rows=tuple(rows))
 
 

@@ -112,6 +112,27 @@ def test_another_seed_lies_within_the_stated_spread():
         assert abs(error - mean) <= half_width
 
 
+def test_the_table_of_larger_steps_is_the_record():
+    """Cells: with larger steps, then in brackets the same model and CapsuleGAN as the study has them."""
+    study = record("mnist/results.json")["rows"]
+    lines = EXPERIMENTS.split("| model, seed | Fréchet")[1].split("\n\n")[0].splitlines()[2:]
+    runs = ROOT / "results" / "mnist-larger-steps" / "runs"
+    assert len(lines) == len(list(runs.iterdir()))
+    for line in lines:
+        name, *cells = cells_of(line)
+        model, seed = name.split(", ")
+        larger = json.loads((runs / f"{model.strip('`')}-s{seed}" / "metrics.json").read_text())
+        sources = [larger] + [
+            [row for row in study if (row["model"], row["seed"]) == (each, int(seed))]
+            for each in (model.strip("`"), "capsulegan-best")
+        ]
+        figures = ("frechet_distance", "recognised_share", "coverage", "class_entropy")
+        for cell, figure, places in zip(cells, figures, (4, 3, 3, 3), strict=True):
+            values = [next(row["value"] for row in rows if row["figure"] == figure) for rows in sources]
+            new, old, capsules = (f"{value:.{places}f}" for value in values)
+            assert cell == f"{new} ({old}; {capsules})"
+
+
 def test_the_table_of_heads_is_the_record():
     ratios = {row["part"]: row["ratio"] for row in record("speed/heads.json")["comparisons"]}
     lines = EXPERIMENTS.split("| head | 1 iteration |")[1].split("\n\n")[0].splitlines()[2:]
