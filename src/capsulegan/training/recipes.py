@@ -37,14 +37,13 @@ MODELS = (*ADVERSARIAL, *(name + BEST for name in ADVERSARIAL), *CLASSIFIERS)
 """All that can be trained."""
 JUDGES = {"cifar10": "resnet"}
 """The classifiers that judge images of some data; CapsNet judges all others."""
-FOUND = Recipe(
-    r1_weight=1.0,
-    generator_learning_rate=4e-4,
-    discriminator_learning_rate=4e-4,
-    learning_rate_half_life=500_000,
-    average_half_life=20_000,
-)
-BEST_RECIPES = {"gan": FOUND, "capsulegan": dataclasses.replace(FOUND, batch_norm=True)}
+FOUND = Recipe(r1_weight=1.0, learning_rate_half_life=500_000, average_half_life=20_000)
+BEST_RECIPES = {
+    "gan": dataclasses.replace(FOUND, generator_learning_rate=8e-4, discriminator_learning_rate=8e-4),
+    "capsulegan": dataclasses.replace(
+        FOUND, generator_learning_rate=4e-4, discriminator_learning_rate=4e-4, batch_norm=True
+    ),
+}
 """Found on MNIST by `benchmarks/recipes.py` for each discriminator; docs/experiments.md has what was tried.
 The convolutional one always has batch norm. A model with the other loss takes its discriminator's."""
 
