@@ -47,6 +47,7 @@ def check(run, network, path):
         ("capsulegan-mnist", "discriminator"),
         ("gan-mnist", "discriminator"),
         ("capsnet-mnist", None),
+        ("resnet-cifar10", None),
     ],
 )
 def test_published_networks_answer_alike_elsewhere(name, network, tmp_path):

@@ -13,10 +13,11 @@ MOST_BYTES = 6 * 2**20
 @pytest.mark.parametrize("name", published_names())
 def test_a_published_run_loads_and_computes(name):
     run = capsulegan.load(name)
-    assert run.config.model in CLASSIFIERS or run.sample(4).shape == (4, 28, 28, 1)
+    size, channels = run.data.image_size, run.data.channels
+    assert run.config.model in CLASSIFIERS or run.sample(4).shape == (4, size, size, channels)
     network = run.classifier if run.config.model in CLASSIFIERS else run.discriminator
     with torch.no_grad():
-        said = network(torch.zeros(2, 1, 28, 28))
+        said = network(torch.zeros(2, channels, size, size))
     assert all(part.isfinite().all() for part in (said if isinstance(said, tuple) else (said,)))
 
 
