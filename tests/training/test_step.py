@@ -272,5 +272,4 @@ def test_a_residual_network_learns_a_batch_by_heart():
     for _ in range(40):
         last = step(real, labels)
     assert last["accuracy"] == 1
-    smoothed = torch.tensor([[1 - 0.2 / 3, 0.1 / 3, 0.1 / 3]])
-    assert last["cross_entropy"] == pytest.approx(torch.special.entr(smoothed).sum().item(), abs=0.1)
+    assert last["cross_entropy"] < 0.01  # 0.29 at best, were labels smoothed by a tenth
