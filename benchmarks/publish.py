@@ -116,7 +116,7 @@ def judge_scores(run: Run) -> str:
 
 It is the default judge of `capsulegan evaluate` and `capsulegan study` for this data. Limits: it has seen
 whole, centred, upright images of this data only; what it says of other images means nothing, and a distance
-on its features sees what tells classes apart better than how a stroke is drawn."""
+on its features sees what tells classes apart better than how fine details are drawn."""
 
 
 def sample_scores(run: Run) -> str:
