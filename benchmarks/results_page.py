@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from capsulegan.report import Table, tables_of, to_markdown
+from capsulegan.report.words import data_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: begin (made by benchmarks/results_page.py) -->", "<!-- results: end -->"
@@ -61,19 +62,19 @@ def page() -> str:
         discussion = path.parent / "discussion.md"
         if discussion.exists():
             parts.append("\n" + discussion.read_text().strip() + "\n")
-        parts += ["\n" + to_markdown(table).replace("\n#", "\n##") + "\n" for table in tables_of(results)]
+        parts += ["\n" + to_markdown(table) + "\n" for table in tables_of(results)]
     return "\n".join(parts).strip() + "\n"
 
 
 def tables_for_readme() -> str:
     """Return the tables of `IN_README`, of the paper's data sets."""
-    return "\n\n".join(
-        to_markdown(in_short(table))
-        for path in studies()
-        if path.parent.name in STUDIES
-        for table in tables_of(json.loads(path.read_text()))
-        if table.title.startswith(IN_README)
-    )
+    parts = []
+    for name in STUDIES:
+        path = ROOT / "results" / name / "results.json"
+        tables = tables_of(json.loads(path.read_text())) if path.exists() else []
+        shown = [to_markdown(in_short(table)) for table in tables if table.title.startswith(IN_README)]
+        parts += [f"### {data_name(name)}\n", *(f"#{table}" for table in shown)] if shown else []
+    return "\n".join(parts)
 
 
 def studies() -> list[Path]:

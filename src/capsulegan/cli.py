@@ -11,12 +11,13 @@ import tyro
 from capsulegan import console
 from capsulegan.commands.bench import Bench
 from capsulegan.commands.evaluation import Battle, Classify, Evaluate
+from capsulegan.commands.explore import Explore
 from capsulegan.commands.study import Report, Study
 from capsulegan.commands.training import Data, Export, Sample, Train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     command.__name__.lower(): command
-    for command in (Study, Train, Sample, Battle, Classify, Evaluate, Report, Export, Data, Bench)
+    for command in (Study, Train, Sample, Battle, Classify, Evaluate, Report, Explore, Export, Data, Bench)
 }
 
 

@@ -1,33 +1,14 @@
 """The page in a real browser, headless Chromium, on a phone's and a desk's width."""
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from browser import found_by, needs_browser
 from capsulegan.report import write_report
 
 from .conftest import MakeStudy, make_rows
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=4000",
-    "--window-size=1400,1000",
-    "--dump-dom",
-)
 PROBE = """<script>
 const errors = [];
 addEventListener("error", event => errors.push(String(event.message || event.target.tagName)), true);
@@ -47,7 +28,7 @@ FRAME = """<!doctype html><body><iframe src="probed.html" width="{width}" height
 <script>addEventListener("message", event => {{ document.body.dataset.found = event.data }})</script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+@needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
 def test_the_page_in_a_browser(make_study: MakeStudy, tmp_path: Path, width: int, dark: bool) -> None:
     models = (
@@ -63,18 +44,11 @@ def test_the_page_in_a_browser(make_study: MakeStudy, tmp_path: Path, width: int
     allowed = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
     (tmp_path / "probed.html").write_text(allowed.replace("<head>", "<head>" + PROBE))
     (tmp_path / "frame.html").write_text(FRAME.format(width=width))
-    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    profile, address = f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()
-    command = [str(CHROMIUM), *OPTIONS, scheme, profile, address]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    match = re.search(r'data-found="([^"]*)"', result.stdout)
-    assert match, result.stderr
-    found = json.loads(html.unescape(match[1]))
+    found = found_by((tmp_path / "frame.html").as_uri(), tmp_path / "profile", dark)
     assert found["width"] == width
     assert found["scroll"] <= width
     assert found["images"] == [True] * 20  # four models: large, three stages, one other seed
     assert found["drawn"] == [True] * 11  # best answers, two kernels, two panels a model
     assert found["pixelated"]
     assert found["errors"] == []
-    assert not re.search(r"CONSOLE.*", result.stderr), result.stderr
     assert found["ink"] == ("rgb(216, 222, 228)" if dark else "rgb(36, 41, 47)")

@@ -111,14 +111,25 @@ def test_the_preset_is_the_models_own_unless_it_is_given(model, preset):
         assert resolved(Config(model, "digits", preset=given, **machine)).preset == given
 
 
-def test_a_model_ending_in_best_takes_the_best_recipe_but_for_what_is_given():
+@pytest.mark.parametrize(
+    ("data", "found_on"),
+    [
+        ("digits", "mnist"),
+        ("mnist", "mnist"),
+        ("stacked-mnist", "mnist"),
+        ("cifar10", "cifar10"),
+        ("a/folder", "cifar10"),
+    ],
+)
+def test_a_model_ending_in_best_takes_the_best_recipe_but_for_what_is_given(data, found_on):
     machine = {"device": "cpu", "precision": "32", "threads": 1}
     for name in ADVERSARIAL:
-        found = resolved(Config(f"{name}-best", "digits", **machine))
-        assert found.recipe == BEST_RECIPES[name.split("-")[0]] != resolved(Config(name, "digits")).recipe
-        given = resolved(Config(f"{name}-best", "digits", r1_weight=0.0, beta1=0.25, **machine))
-        assert (given.r1_weight, given.beta1) == (0.0, 0.25)
-        spelt_out = Config(name, "digits", **dataclasses.asdict(BEST_RECIPES[name.split("-")[0]]), **machine)
+        best = BEST_RECIPES[found_on][name.split("-")[0]]
+        found = resolved(Config(f"{name}-best", data, **machine))
+        assert found.recipe == best != resolved(Config(name, data, **machine)).recipe
+        given = resolved(Config(f"{name}-best", data, r1_weight=0.25, beta1=0.25, **machine))
+        assert (given.r1_weight, given.beta1) == (0.25, 0.25)
+        spelt_out = Config(name, data, **dataclasses.asdict(best), **machine)
         assert dataclasses.replace(resolved(spelt_out), model=f"{name}-best") == found
 
 

@@ -34,8 +34,8 @@ class Train(Config, Command):
     """Train one model."""
 
     model: Positional[str]
-    """gan, capsulegan, gan-margin, capsulegan-bce; the same by the best recipe found, as capsulegan-best; or
-    a classifier: capsnet or resnet."""
+    """gan, capsulegan, gan-margin, capsulegan-bce; the same by the best recipe found for such data, as
+    capsulegan-best; or a classifier: capsnet or resnet."""
     data: str
     """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
     out: Path | None = None

@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class UnreadableError(Exception):
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Image]:
+def opened(path: Path | BinaryIO) -> Iterator[Image]:
     """Open a picture; its pixels are read when they are first used.
 
     Only the formats `FORMATS` are tried, so that no file starts another program. Pillow's limit on
@@ -65,7 +65,7 @@ def look(path: Path) -> tuple[tuple[int, int], bool]:
         return picture.size, picture.mode in GREY_MODES
 
 
-def read_picture(path: Path, image_size: int, channels: int) -> Pixels:
+def read_picture(path: Path | BinaryIO, image_size: int, channels: int) -> Pixels:
     """Read a picture and fit it to a square.
 
     The orientation in its EXIF data is applied; an animation gives its first frame; transparent parts
@@ -76,7 +76,7 @@ def read_picture(path: Path, image_size: int, channels: int) -> Pixels:
     Parameters
     ----------
     path
-        The file.
+        The file, or one that is open for reading bytes.
     image_size
         Width and height to return, in pixels.
     channels

@@ -116,8 +116,8 @@ class Config(TrainingSettings):
     """One training run: what to train, on what data, and how."""
 
     model: str
-    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; the same by the best recipe found, as
-    capsulegan-best; or a classifier: capsnet or resnet."""
+    """What to train: gan, capsulegan, gan-margin or capsulegan-bce; the same by the best recipe found for
+    such data, as capsulegan-best; or a classifier: capsnet or resnet."""
     data: str
     """digits, mnist, cifar10, stacked-mnist, or the path of a folder of images or of an .npz."""
     seed: int = 0
@@ -127,7 +127,7 @@ class Config(TrainingSettings):
     def recipe(self) -> Recipe:
         """The settings that differ from model to model: what is given here, else the model's own."""
         given = {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
-        return dataclasses.replace(recipe_of(self.model), **given)
+        return dataclasses.replace(recipe_of(self.model, self.data), **given)
 
     @classmethod
     def from_json(cls, document: Any, source: str) -> Config:

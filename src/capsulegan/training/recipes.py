@@ -37,15 +37,21 @@ MODELS = (*ADVERSARIAL, *(name + BEST for name in ADVERSARIAL), *CLASSIFIERS)
 """All that can be trained."""
 JUDGES = {"cifar10": "resnet"}
 """The classifiers that judge images of some data; CapsNet judges all others."""
-FOUND = Recipe(r1_weight=1.0, learning_rate_half_life=500_000, average_half_life=20_000)
+ON_MNIST = Recipe(r1_weight=1.0, learning_rate_half_life=500_000, average_half_life=20_000)
+ON_CIFAR10 = Recipe(learning_rate_half_life=500_000, average_half_life=20_000)
 BEST_RECIPES = {
-    "gan": dataclasses.replace(FOUND, generator_learning_rate=8e-4, discriminator_learning_rate=8e-4),
-    "capsulegan": dataclasses.replace(
-        FOUND, generator_learning_rate=4e-4, discriminator_learning_rate=4e-4, batch_norm=True
-    ),
+    "mnist": {
+        "gan": dataclasses.replace(ON_MNIST, generator_learning_rate=8e-4, discriminator_learning_rate=8e-4),
+        "capsulegan": dataclasses.replace(
+            ON_MNIST, generator_learning_rate=4e-4, discriminator_learning_rate=4e-4, batch_norm=True
+        ),
+    },
+    "cifar10": {"gan": ON_CIFAR10, "capsulegan": ON_CIFAR10},
 }
-"""Found on MNIST by `benchmarks/recipes.py` for each discriminator; docs/experiments.md has what was tried.
+"""By data and discriminator, found by `benchmarks/recipes.py`; docs/experiments.md has what was tried.
 The convolutional one always has batch norm. A model with the other loss takes its discriminator's."""
+DIGITS = ("digits", "mnist", "stacked-mnist")
+"""The data that take MNIST's recipes; all other images take those of CIFAR-10."""
 
 
 def judge_for(data: str) -> str:
@@ -53,8 +59,8 @@ def judge_for(data: str) -> str:
     return JUDGES.get(data, "capsnet")
 
 
-def recipe_of(model: str) -> Recipe:
-    """Return how a model is trained where nothing else is said.
+def recipe_of(model: str, data: str) -> Recipe:
+    """Return how a model is trained on some data where nothing else is said.
 
     Raises
     ------
@@ -66,5 +72,5 @@ def recipe_of(model: str) -> Recipe:
     if model in CLASSIFIERS:
         return Recipe(preset="deep")
     if model.endswith(BEST):
-        return BEST_RECIPES[model.split("-")[0]]
+        return BEST_RECIPES["mnist" if data in DIGITS else "cifar10"][model.split("-")[0]]
     return Recipe()
