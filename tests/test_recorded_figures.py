@@ -89,6 +89,23 @@ def test_the_tables_of_recipes_are_rows_of_the_record():
         ), line
 
 
+def test_the_table_of_recipes_for_cifar10_is_the_record():
+    """All of it: a line for each row, with coverage and the averaged generator's distance besides."""
+    rows = record("recipes-cifar10.json")["rows"]
+    lines = EXPERIMENTS.split("coverage | Fréchet, averaged |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows, strict=True):
+        model, recipe, *cells = cells_of(line)
+        plain, averaged = (row[kind] for kind in KINDS)
+        assert (model.strip("`"), trial_of(recipe)) == (row["model"], row["trial"])
+        assert cells == [
+            f"{1000 * plain['kernel_distance']:.0f}",
+            f"{plain['frechet_distance']:.1f}",
+            *(f"{plain[figure]:.3f}" for figure in ("recognised", "class_entropy", "coverage")),
+            f"{averaged['frechet_distance']:.1f}",
+        ]
+
+
 def trial_of(recipe):
     """The name in the record of a recipe as tables have it."""
     trial = recipe.lower().replace("r1, weight", "r1")
@@ -192,19 +209,26 @@ def means_over_seeds(rows):
     return [statistics.fmean(values) for values in groups.values()]
 
 
-def test_the_discussion_of_mnist_quotes_its_records():
+@pytest.mark.parametrize(
+    "study",
+    [path.parent for path in sorted(ROOT.glob("results/*/discussion.md"))],
+    ids=lambda path: path.name,
+)
+def test_a_discussion_quotes_its_records(study):
     """Decimals and percentages are roundings of figures of the study, of the paper, or of the theory.
 
     Or they are figures of the study's tables as they stand there: differences, effects, half intervals.
     """
-    study = ROOT / "results" / "mnist"
-    rows = [*record("mnist/results.json")["rows"], *record("mnist/battle-batch-statistics.json")]
-    log = (study / "runs" / "capsulegan-best-s0" / "log.jsonl").read_text().splitlines()
-    last = json.loads(log[-1])
+    results = record(f"{study.name}/results.json")
+    batch_statistics = study / "battle-batch-statistics.json"
+    rows = results["rows"] + (json.loads(batch_statistics.read_text()) if batch_statistics.exists() else [])
     known = [figure for row in rows for figure in (row["value"], *map(row["settings"].get, ("low", "high")))]
     known += means_over_seeds(rows)
-    known += [last["real_probability"], last["fake_probability"]]
-    known += [0.5, 0.9, 0.633, math.log(10), paper.BATTLE["mnist"]["r_samples"]]
+    for log in study.glob("runs/capsulegan-best-s*/log.jsonl"):
+        last = json.loads(log.read_text().splitlines()[-1])
+        known += [last["real_probability"], last["fake_probability"]]
+    known += [0.5, 0.9, 0.633, math.log(10), *paper.BATTLE[study.name].values()]
+    known += [error for errors in paper.CLASSIFICATION[study.name].values() for error in errors.values()]
     figures = [figure for figure in known if figure is not None]
     discussion = (study / "discussion.md").read_text()
     quoted = [(text, 1) for text in re.findall(r"\d+\.\d+(?!\d| %)", discussion)]
@@ -212,8 +236,9 @@ def test_the_discussion_of_mnist_quotes_its_records():
         (text, 100) for text in re.findall(r"(\d+(?:\.\d+)?) %", discussion) if text != "97"
     ]  # the goal
     assert len(quoted) > 30
-    tables = tables_of(record("mnist/results.json"))
-    shown = set(re.findall(r"\d+\.\d+", " ".join(cell for t in tables for row in t.rows for cell in row)))
+    shown = set(
+        re.findall(r"\d+\.\d+", " ".join(c for t in tables_of(results) for row in t.rows for c in row))
+    )
     for text, scale in quoted:
         places = len(text.partition(".")[2])
         rounded = any(f"{figure * scale:.{places}f}" == text for figure in figures)
