@@ -80,6 +80,8 @@ def test_every_command_explains_its_options(command):
         (["sample", "missing-run"], "there is no run folder missing-run"),
         (["battle", "missing-run"], "there is no run folder missing-run"),
         (["evaluate", "missing-run", "--judge", "inception"], "there is no run folder missing-run"),
+        (["sample", "capsulegan-mnist", "--count", "x"], "--count must be a whole number, got 'x'; see"),
+        (["train", "gan", "--data", "digits", "--beta2", "x"], "--beta2 must be a number, got 'x'; see"),
         (["battle"], "two runs or more, got 0"),
         (["report", "missing-study"], "missing-study"),
         (["study", "digits", "--models", "gan", "gan"], "each once"),

@@ -61,7 +61,9 @@ def parsed(parse: Callable[[], Result]) -> Result:
 def one_line(box: str) -> str:
     """Return what the parser says in a box of several lines as one line."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m|[─-╿]", " ", box).split())
-    text = re.sub(r"^Value error Error parsing \S+: ", "", text)
+    text = re.sub(r"^Value error Error parsing (?:\w+: |(?=--))", "", text)  # a class says nothing to a user
+    text = re.sub(r": invalid literal for int\(\) with base 10: ", " must be a whole number, got ", text)
+    text = re.sub(r": could not convert string to float: ", " must be a number, got ", text)
     text = re.sub(r"^(Required options|Unrecognized options|Invalid choice) ", "", text)
     return re.sub(r"( Argument helptext:.*)? For full helptext,? (run|see):? ", "; see ", text)
 

@@ -189,6 +189,15 @@ def test_the_command_tells_its_address_and_serves_there(run):
         assert process.wait(60) == 130
 
 
+@pytest.mark.parametrize("port", ["-1", "70000", "x", ""])
+def test_a_port_that_cannot_be_is_one_line(port):
+    command = [sys.executable, "-m", "capsulegan.cli", "explore", "capsulegan-mnist", f"--port={port}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "port" in done.stderr
+
+
 PROBE = """
 const errors = [];
 addEventListener("error", event => errors.push(String(event.message)), true);
