@@ -21,19 +21,22 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
     "--enable-logging=stderr",
-    "--window-size=1400,1000",
     "--dump-dom",
 )
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
 
-def found_by(address: str, profile: Path, dark: bool = False, milliseconds: int = 4000) -> dict[str, Any]:
+def found_by(
+    address: str, profile: Path, dark: bool = False, width: int = 1400, milliseconds: int = 4000
+) -> dict[str, Any]:
     """Open a page for so long of its own time; return the JSON that it leaves in `data-found` of its body.
 
-    Fails if the page wrote anything to the console, errors and violated policies included.
+    No window is narrower than 500 pixels. Fails if the page wrote anything to the console, errors and
+    violated policies included.
     """
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    own = (f"--user-data-dir={profile}", f"--virtual-time-budget={milliseconds}", scheme, address)
+    size = f"--window-size={width},1000"
+    own = (f"--user-data-dir={profile}", f"--virtual-time-budget={milliseconds}", size, scheme, address)
     command = [str(CHROMIUM), *OPTIONS, *own]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     match = re.search(r'data-found="([^"]*)"', result.stdout)

@@ -218,30 +218,49 @@ addEventListener("load", async () => {
   await still();
   at("compare").click();
   await still();
-  const address = location.hash;
+  const address = location.hash, walked = at("steps").children.length;
+  const answer = at("answer").textContent, meaning = at("meaning").textContent;
+  const pictures = [...document.querySelectorAll("#grid img, #steps img")].map(image => image.naturalWidth);
+  const finally_ = at("grid").querySelector("img").src;
+  controls.snapshot.value = 0;
+  controls.snapshot.dispatchEvent(new Event("change", { bubbles: true }));
+  await still();
+  const early = at("grid").querySelector("img").src, training = at("training").textContent.trim();
+  const file = new DataTransfer();
+  file.items.add(new File([await (await fetch("page.css")).blob()], "no picture"));
+  at("picture").files = file.files;
+  at("picture").dispatchEvent(new Event("change"));
+  await still();
+  const complaint = at("trouble").textContent;
+  controls.source.value = "real";
+  controls.source.dispatchEvent(new Event("change", { bubbles: true }));
+  await still();
+  at("grid").children[2].click();
+  await still();
+  at("grid").children[3].click();
+  await still();
+  const real = location.hash;
   controls.seed.value = "";
   at("next").click();
   await still();
   document.body.dataset.found = JSON.stringify({
-    errors, drawn, sorted, address, title: at("title").textContent,
-    scroll: document.documentElement.scrollWidth,
-    steps: at("steps").children.length, answer: at("answer").textContent, meaning: at("meaning").textContent,
+    errors, drawn, sorted, address, walked, answer, meaning, pictures, training, complaint, real,
+    changed: early !== finally_, title: at("title").textContent, walk: at("walk").hidden,
+    scroll: document.documentElement.scrollWidth, width: innerWidth, shares: at("shares").width,
     verdict: at("verdict").textContent, bars: document.querySelectorAll(".bars rect").length,
     trouble: at("trouble").hidden, after: location.hash,
-    images: [...document.querySelectorAll("#grid img, #steps img")].every(image => image.naturalWidth === 8),
-    shares: at("shares").width, training: at("training").textContent.trim(),
   });
 });
 """
 
 
 @needs_browser
-@pytest.mark.parametrize("dark", [True, False])
-def test_the_page_in_a_browser(served, tmp_path, monkeypatch, dark):
+@pytest.mark.parametrize(("width", "dark"), [(500, True), (1400, False)])
+def test_the_page_in_a_browser(served, tmp_path, monkeypatch, width, dark):
     script = tmp_path / "page.js"
     script.write_text((server.files("capsulegan.web") / "page.js").read_text() + PROBE)
     monkeypatch.setitem(server.PAGES, "/page.js", (str(script), "text/javascript"))
-    found = found_by(f"{served.address}#seed=4", tmp_path / "profile", dark, milliseconds=20_000)
+    found = found_by(f"{served.address}#seed=4", tmp_path / "profile", dark, width, milliseconds=30_000)
     assert found["errors"] == []
     assert found["title"] == "CapsuleGAN on digits"
     assert found["drawn"] == "0"
@@ -249,14 +268,20 @@ def test_the_page_in_a_browser(served, tmp_path, monkeypatch, dark):
     assert len(found["sorted"]) == 64
     assert found["address"].startswith("#source=generated&seed=4&order=most&first=")
     assert "second=" in found["address"]
-    assert found["after"] == "#source=generated&seed=5&order=most"
-    assert found["steps"] == 11
+    assert found["pictures"] == [8] * (64 + 11)
+    assert found["walked"] == 11
     assert "for real with" in found["answer"]
     assert "is the sum of the shares" in found["meaning"]
     assert found["shares"] == 4
     assert "of the real test images" in found["verdict"]
     assert found["bars"] == 80
-    assert found["images"]
+    assert found["training"].startswith("after 320 images")
+    assert found["changed"]
+    assert "no picture of a known format" in found["complaint"]
+    assert found["real"].startswith("#source=real&seed=4&order=most&snapshot=320&first=")
+    assert "second" not in found["real"]  # nothing lies between two real images
+    assert found["walk"]
+    assert found["after"].startswith("#source=real&seed=5")
     assert found["trouble"]
-    assert found["training"].startswith("after 640 images")
-    assert found["scroll"] <= 1400
+    assert found["width"] == width
+    assert found["scroll"] <= width
