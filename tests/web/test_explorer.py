@@ -258,8 +258,8 @@ addEventListener("load", async () => {
 @pytest.mark.parametrize(("width", "dark"), [(500, True), (1400, False)])
 def test_the_page_in_a_browser(served, tmp_path, monkeypatch, width, dark):
     script = tmp_path / "page.js"
-    script.write_text((server.files("capsulegan.web") / "page.js").read_text() + PROBE)
-    monkeypatch.setitem(server.PAGES, "/page.js", (str(script), "text/javascript"))
+    script.write_text((server.ROOM / "page.js").read_text() + PROBE)
+    monkeypatch.setitem(server.PAGES, "/page.js", (script, "text/javascript"))
     found = found_by(f"{served.address}#seed=4", tmp_path / "profile", dark, width, milliseconds=30_000)
     assert found["errors"] == []
     assert found["title"] == "CapsuleGAN on digits"

@@ -15,10 +15,12 @@ from capsulegan.errors import UserError, unknown_name
 from capsulegan.web.explorer import MOST_IMAGES, SOURCES, Explorer
 
 HOST = "127.0.0.1"
+ROOM = files("capsulegan.web")
 PAGES = {
-    "/": ("page.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/page.css": ("page.css", "text/css"),
+    "/": (ROOM / "page.html", "text/html"),
+    "/page.js": (ROOM / "page.js", "text/javascript"),
+    "/page.css": (ROOM / "page.css", "text/css"),
+    "/palette.css": (files("capsulegan.report") / "palette.css", "text/css"),
 }
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'"
 MOST_BYTES = 2**24
@@ -71,8 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         """Send a file of the page, or what a query asks for."""
         address = urlsplit(self.path)
         if address.path in PAGES:
-            name, kind = PAGES[address.path]
-            self.send(HTTPStatus.OK, (files("capsulegan.web") / name).read_bytes(), kind)
+            file, kind = PAGES[address.path]
+            self.send(HTTPStatus.OK, file.read_bytes(), kind)
         elif address.path in QUERIES:
             query = Query(parse_qs(address.query, keep_blank_values=True))
             self.answer(lambda: QUERIES[address.path](self.server.explorer, query))
