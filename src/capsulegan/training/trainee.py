@@ -15,6 +15,7 @@ from torch.optim import Adam, Optimizer
 
 from capsulegan.data import ImageData
 from capsulegan.errors import UserError
+from capsulegan.networks import ResidualNetwork
 from capsulegan.objectives import r1_penalty
 from capsulegan.randomness import generator_for, latents_for
 from capsulegan.tensors import device_of, sent
@@ -146,12 +147,13 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
 
 
 def placed(network: Network, device: torch.device) -> Network:
-    """Move a network to a device; its filters as channels-last there, which GPUs compute with faster.
+    """Move a network to a device, its filters as channels-last where that computes faster.
 
+    It does on a GPU, and for residual networks on a CPU too (by a quarter); others gain nothing there.
     Batches have that layout already: images are stored (N, H, W, C).
     """
     network = network.to(device)
-    if device.type == "cuda":
+    if device.type == "cuda" or isinstance(network, ResidualNetwork):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
