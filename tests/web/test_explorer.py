@@ -4,6 +4,7 @@ import base64
 import http.client
 import io
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -178,15 +179,23 @@ def test_a_classifier_is_nothing_to_explore():
         Explorer(capsulegan.load("capsnet-mnist"))
 
 
+# a process in the background is started deaf to Ctrl-C
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def test_the_command_tells_its_address_and_serves_there(run):
-    command = [sys.executable, "-m", "capsulegan.cli", "explore", str(run.folder), "--port", "0"]
+    code = f"{HEARING}; from capsulegan.cli import main; main()"
+    command = [sys.executable, "-c", code, "explore", str(run.folder), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        address = process.stdout.readline().strip()
-        connection = http.client.HTTPConnection(address.removeprefix("http://").strip("/"), timeout=60)
-        connection.request("GET", "/")
-        assert b"capsulegan explore" in connection.getresponse().read()
-        process.send_signal(2)
-        assert process.wait(60) == 130
+        try:
+            address = process.stdout.readline().strip()
+            connection = http.client.HTTPConnection(address.removeprefix("http://").strip("/"), timeout=60)
+            connection.request("GET", "/")
+            assert b"capsulegan explore" in connection.getresponse().read()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("port", ["-1", "70000", "x", ""])
