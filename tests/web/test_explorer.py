@@ -136,6 +136,7 @@ def test_a_picture_of_ones_own_is_judged_as_the_same_image(ask, run):
     [
         ("/api/images?seed=-1", "GET", None, 400, "seed must be a whole number from 0"),
         ("/api/images?seed=" + "9" * 5000, "GET", None, 400, "seed must be a whole number"),
+        ("/api/images?count=" + "0" * 20 + "9" * 9, "GET", None, 400, "count must be a whole number"),
         ("/api/images?seed=%C2%B2", "GET", None, 400, "seed must be a whole number"),
         ("/api/images?count=1001", "GET", None, 400, "count must be a whole number from 1 to 1000"),
         ("/api/images?source=mars", "GET", None, 400, "unknown source 'mars'"),

@@ -149,7 +149,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
 def placed(network: Network, device: torch.device) -> Network:
     """Move a network to a device, its filters as channels-last where that computes faster.
 
-    It does on a GPU, and for residual networks on a CPU too (by a quarter); others gain nothing there.
+    It does on a GPU, and for residual networks on a CPU too; others gain nothing there.
     Batches have that layout already: images are stored (N, H, W, C).
     """
     network = network.to(device)

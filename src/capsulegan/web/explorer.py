@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import functools
 import io
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from capsulegan.training.batches import scaled, unscaled
 from capsulegan.training.run import Run
 
 Source = Literal["generated", "real"]
-SOURCES = ("generated", "real")
+SOURCES = get_args(Source)
 MOST_IMAGES = 1000
 """Images that are drawn or judged at one request."""
 
