@@ -14,12 +14,14 @@ import argparse
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.profiler import ProfilerActivity, profile
 
 import capsulegan
 from capsulegan.bench.layers import CarefulLayer, routing_flops
@@ -42,6 +44,27 @@ from capsulegan.training.trainee import Trainee, build_trainee
 Figures = dict[str, Any]
 WARM_UP = 70
 """Steps past which those with and without a gradient penalty are both recorded."""
+PROFILED = 32
+"""Steps whose kernels are timed: two with a gradient penalty, where there is one."""
+KINDS = {
+    "convolutions and products": (
+        "gemm",
+        "xmma",
+        "cutlass",
+        "conv",
+        "wgrad",
+        "dgrad",
+        "fprop",
+        "gemv",
+        "dot",
+    ),
+    "batch norm": ("batch_norm", "bn_", "batchnorm"),
+    "optimizer": ("adam", "multi_tensor", "lerp", "foreach"),
+    "changes of layout and copies": ("nchw", "nhwc", "transpose", "memcpy", "memset", "copy", "cat"),
+    "sums": ("reduce", "softmax"),
+    "element by element": ("elementwise", "vectorized"),
+}
+"""Kinds of kernels by what their names hold, the first that fits."""
 MODELS = (("gan", "small"), ("capsulegan", "small"), ("capsulegan", "capsnet"))
 
 
@@ -87,6 +110,7 @@ def main() -> None:
         "ceilings": lambda: ceilings(device),
         "routing": lambda: routing(device),
         "steps": lambda: steps(device, train),
+        "kernels": lambda: kernels(device, train),
         "deterministic": lambda: deterministic(device, train),
         "waiting": lambda: waiting(device, train),
         "evaluation": lambda: evaluation(device, train, test, arguments.out.parent / "run"),
@@ -199,6 +223,40 @@ def steps(device: Device, train: ImageData) -> Figures:
                 "flops_a_second": flops / seconds,
                 "precision": config.precision,
             }
+    return found
+
+
+def kernels(device: Device, train: ImageData) -> Figures:
+    """Return where the time of a step goes on the device: the share of each kind of kernel, and of none."""
+    if device.small:
+        return {"note": "a CPU runs no kernels"}
+    found: Figures = {}
+    for model, preset in MODELS:
+        config, trainee = trainee_of(device, train, model, preset=preset, batch_size=256)
+        with arithmetic(config):
+            work = steps_of(trainee)
+            seconds = device.seconds(work, budget=0.5, warm_up=WARM_UP)
+            with profile(activities=[ProfilerActivity.CUDA]) as trace:
+                for _ in range(PROFILED):
+                    work()
+                device.wait()
+        times = {
+            event.key: event.self_device_time_total / 1e6 / PROFILED / seconds
+            for event in trace.key_averages()
+            if event.self_device_time_total
+        }
+        shares: dict[str, float] = defaultdict(float)
+        for name, share in times.items():
+            kind = next(
+                (kind for kind, words in KINDS.items() if any(w in name.lower() for w in words)), None
+            )
+            shares[kind or "others"] += share
+        longest = sorted(times, key=lambda name: -times[name])[:12]
+        found[f"{model}, {preset}, batch 256"] = {
+            "seconds_a_step": seconds,
+            "shares": {**shares, "no kernel": 1 - sum(shares.values())},
+            "longest": {name[:160]: times[name] for name in longest},
+        }
     return found
 
 

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from capsulegan.capsules import margin_loss
-
 
 class Objective(Protocol):
     """Two losses, each a scalar averaged over the batch, from logits of shape (B,)."""
@@ -60,16 +58,16 @@ class Margin:
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return E L_M(D(x), 1) + E L_M(D(G(z)), 0)."""
-        return self._loss(real_logits, target=1.0) + self._loss(fake_logits, target=0.0)
+        excess = (fake_logits.sigmoid() - self.m_minus).clamp(min=0)
+        return self._lack(real_logits) + self.down_weight * excess.square().mean()
 
     def generator_loss(self, fake_logits: Tensor) -> Tensor:
         """Return E L_M(D(G(z)), 1)."""
-        return self._loss(fake_logits, target=1.0)
+        return self._lack(fake_logits)
 
-    def _loss(self, logits: Tensor, target: float) -> Tensor:
-        lengths = logits.sigmoid().unsqueeze(1)  # (B, 1): one capsule
-        targets = torch.full_like(lengths, target)
-        return margin_loss(lengths, targets, self.m_plus, self.m_minus, self.down_weight)
+    def _lack(self, logits: Tensor) -> Tensor:
+        """Return E L_M(length, 1), of one capsule."""
+        return (self.m_plus - logits.sigmoid()).clamp(min=0).square().mean()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from capsulegan.capsules.convolution import Convolution
 from capsulegan.capsules.functional import at_least_float32, lengths, routed_total_input, squash
 from capsulegan.capsules.routing import route
+from capsulegan.capsules.squashing import squashed, squashed_map
 
 TYPICAL_SQUARED_LENGTH = 0.25
 """What initial weights assume of the capsules below: a length of one half."""
@@ -58,10 +59,7 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the capsules of a feature map: (B, C, H, W) -> (B, I, dim)."""
-        s = self.convolution(features)  # (B, kinds * dim, H', W')
-        s = s.unflatten(1, (-1, self.dim))  # (B, kinds, dim, H', W')
-        s = s.flatten(3).transpose(2, 3)  # (B, kinds, H' * W', dim)
-        return squash(s.flatten(1, 2))  # (B, kinds * H' * W', dim)
+        return squashed_map(self.convolution(features), self.dim)
 
 
 class CapsuleLayer(nn.Module):
@@ -141,7 +139,7 @@ class CapsuleLayer(nn.Module):
 
     def forward(self, capsules: Tensor) -> Tensor:
         """Return the output capsules: (B, I, d) -> (B, J, D)."""
-        return squash(self.total_input(capsules))
+        return squashed(self.total_input(capsules))
 
     def total_input(self, capsules: Tensor) -> Tensor:
         """Return s, the output capsules before squash: (B, I, d) -> (B, J, D), at least float32."""
@@ -153,7 +151,8 @@ class CapsuleLayer(nn.Module):
             )
         if out_capsules == 1 or self.iterations == 1:  # couplings are 1 / J
             s = capsules.flatten(1) @ self.weight.flatten(2).flatten(0, 1)  # (B, J * D)
-            return at_least_float32(s).view(s.shape[0], out_capsules, out_dim) / out_capsules
+            s = at_least_float32(s).view(s.shape[0], out_capsules, out_dim)
+            return s if out_capsules == 1 else s / out_capsules
         # literally where predictions are no larger than the weights, and in an exported graph, for all sizes
         if torch.compiler.is_exporting() or len(capsules) <= in_dim:
             predictions = torch.einsum("bid,idje->bije", capsules, self.weight)  # u_hat: (B, I, J, D)

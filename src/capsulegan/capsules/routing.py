@@ -108,18 +108,24 @@ class Routing(Function):
             return *blocked_gradients(u, weight, couplings, gradient, ctx.needs_input_grad), None
 
 
-def kernels_for(capsules: Tensor, weight: Tensor) -> ModuleType | None:
-    """Return the module of Triton kernels if it can route these, u (B, I, d) and W (I, d, J, D), else None.
+def triton_kernels(device: torch.device) -> ModuleType | None:
+    """Return the module of Triton kernels if they run on a device, else None.
 
-    A kernel runs on a CUDA device, or on a CPU under Triton's interpreter, which is for tests.
+    They run on a CUDA device, or on a CPU under Triton's interpreter, which is for tests.
     """
-    if capsules.device.type != "cuda" and not os.environ.get("TRITON_INTERPRET"):
+    if device.type != "cuda" and not os.environ.get("TRITON_INTERPRET"):
         return None
     try:
         from capsulegan.capsules import fused
     except ImportError:  # Triton comes with PyTorch's builds for CUDA, on Linux
         return None
-    return fused if fused.fits(capsules, weight) else None
+    return fused
+
+
+def kernels_for(capsules: Tensor, weight: Tensor) -> ModuleType | None:
+    """Return the module of Triton kernels if it can route u (B, I, d) by W (I, d, J, D), else None."""
+    kernels = triton_kernels(capsules.device)
+    return kernels if kernels and kernels.fits(capsules, weight) else None
 
 
 def differentiable_gradients(

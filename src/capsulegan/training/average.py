@@ -20,7 +20,6 @@ def update_average(average: nn.Module, network: nn.Module, images: int, half_lif
         Images after which what was averaged in weighs half.
     """
     decay = 0.5 ** (images / half_life)
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
     for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(buffer)

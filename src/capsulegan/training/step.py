@@ -44,7 +44,7 @@ class AdversarialStep:
     """Returns scalars of its own of the generated images."""
 
     def __call__(
-        self, real: Tensor, latents: Tensor, noise: Tensor | float = 0.0, *, r1_weight: float = 0.0
+        self, real: Tensor, latents: Tensor, noise: Tensor | None = None, *, r1_weight: float = 0.0
     ) -> dict[str, Tensor]:
         """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim).
 
@@ -54,8 +54,9 @@ class AdversarialStep:
         """
         with finite_buffers(self.generator, self.discriminator):
             drawn = self.generator(latents)
-            fake = drawn + noise
-            scalars = self.update_discriminator(real + noise, fake.detach(), r1_weight)
+            fake = drawn if noise is None else drawn + noise
+            shown = real if noise is None else real + noise
+            scalars = self.update_discriminator(shown, fake.detach(), r1_weight)
             return {**scalars, **self.update_generator(fake), **self.watch(drawn.detach())}
 
     def update_discriminator(self, real: Tensor, fake: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:
@@ -86,15 +87,22 @@ class AdversarialStep:
 
 @contextlib.contextmanager
 def finite_buffers(*networks: nn.Module) -> Iterator[None]:
-    """Put back buffers (batch norm's running statistics) that a block left with values that are not finite.
+    """Put back what a block left not finite in buffers (batch norm's running statistics).
 
     They are averages over all batches: one bad batch would stay in them for good.
     """
     buffers = [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
-    before = [buffer.clone() for buffer in buffers]
+    if not buffers:
+        yield
+        return
+    before = torch.cat([buffer.flatten() for buffer in buffers])  # one tensor: a GPU takes as long for each
     yield
-    for buffer, kept in zip(buffers, before, strict=True):
-        buffer.copy_(torch.where(buffer.isfinite().all(), buffer, kept))
+    after = torch.cat([buffer.flatten() for buffer in buffers])
+    kept = torch.where(after.isfinite(), after, before)
+    pieces = torch.split_with_sizes(kept, [buffer.numel() for buffer in buffers])
+    torch._foreach_copy_(
+        buffers, [each.view_as(buffer) for each, buffer in zip(pieces, buffers, strict=True)]
+    )
 
 
 def update(
