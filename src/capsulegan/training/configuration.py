@@ -68,6 +68,8 @@ class TrainingSettings:
     """Adam's step size for the discriminator; 2e-4 in the plain recipes."""
     classifier_learning_rate: float = 1e-3
     """Adam's step size for classifiers."""
+    classifier_weight_decay: float = 0.0
+    """Share of a classifier's weights that each step takes away, times the step size (AdamW)."""
     beta1: float | None = None
     """Adam's decay of the gradient's mean: 0.5 in the plain recipes; always 0.9 for classifiers."""
     beta2: float = 0.999
@@ -178,6 +180,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "generator_learning_rate": (1e-12, 10.0),
     "discriminator_learning_rate": (1e-12, 10.0),
     "classifier_learning_rate": (1e-12, 10.0),
+    "classifier_weight_decay": (0.0, 10.0),
     "beta1": (0.0, 0.999999),
     "beta2": (0.0, 0.999999),
     "learning_rate_half_life": (0, 10**12),

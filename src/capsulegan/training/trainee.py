@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from capsulegan.data import ImageData
 from capsulegan.errors import UserError
@@ -165,13 +165,16 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
             f"data must have labels of two classes or more to train a classifier, {config.data} has not"
         )
     classifier = placed(build_classifier(config, shape), fabric.device)
-    optimizer = adam(classifier, config.classifier_learning_rate, 0.9, config.beta2)
+    optimizer = adam(
+        classifier, config.classifier_learning_rate, 0.9, config.beta2, config.classifier_weight_decay
+    )
     step = classification_step(fabric.setup_module(classifier), classifier, optimizer, fabric.backward)
+    take_step = recorded(step) if fabric.device.type == "cuda" else step
 
     def advance(number: int) -> dict[str, Tensor]:
         scheduled(optimizer, config.classifier_learning_rate, number, config)
         images = varied(batches.images(number), config.model, config.seed, number)
-        return step(sent(images, fabric.device), sent(batches.labels(number), fabric.device))
+        return take_step(sent(images, fabric.device), sent(batches.labels(number), fabric.device))
 
     return Trainee(
         networks={"classifier": classifier},
@@ -180,6 +183,11 @@ def classifier_trainee(config: Config, batches: Batches, shape: ImageShape, fabr
         scalars=step.SCALARS,
         results={"classifier": classifier},
     )
+
+
+def recorded(step: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    """Return a classifier's step as one that a GPU replays; there is no penalty in it."""
+    return CapturedStep(lambda images, labels, r1_weight: step(images, labels))
 
 
 def scheduled(optimizer: Optimizer, learning_rate: float, number: int, config: Config) -> None:
@@ -193,9 +201,21 @@ def scheduled(optimizer: Optimizer, learning_rate: float, number: int, config: C
                 group["lr"] = learning_rate
 
 
-def adam(network: nn.Module, learning_rate: float, beta1: float, beta2: float) -> Adam:
-    """Return the optimizer of all models, in its fused form; on a GPU, one that a CUDA graph may hold."""
+def adam(
+    network: nn.Module, learning_rate: float, beta1: float, beta2: float, weight_decay: float = 0.0
+) -> Adam:
+    """Return the optimizer of all models, in its fused form; on a GPU, one that a CUDA graph may hold.
+
+    Weights decay apart from the gradient (Loshchilov and Hutter, *Decoupled Weight Decay*, 2019).
+    """
     device = device_of(network)
     graphed = device.type == "cuda"
     rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
-    return Adam(network.parameters(), lr=rate, betas=(beta1, beta2), fused=True, capturable=graphed)
+    return AdamW(
+        network.parameters(),
+        lr=rate,
+        betas=(beta1, beta2),
+        weight_decay=weight_decay,
+        fused=True,
+        capturable=graphed,
+    )
