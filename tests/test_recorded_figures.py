@@ -243,3 +243,38 @@ def test_a_discussion_quotes_its_records(study):
         places = len(text.partition(".")[2])
         rounded = any(f"{figure * scale:.{places}f}" == text for figure in figures)
         assert rounded or (scale == 1 and text in shown), text
+
+
+def test_the_figures_of_a_gpu_are_the_record():
+    found = record("gpu/h100.json")
+    page = (ROOT / "docs" / "performance.md").read_text()
+    lines = page.split("| on one H100 |")[1].split("\n\n")[0].splitlines()[2:]
+    shown = {cells_of(line)[0]: cells_of(line)[2] for line in lines}
+    ceilings, steps, routing = found["ceilings"], found["steps"], found["routing"]
+    assert (
+        shown.pop("copies, bytes read and written") == f"{ceilings['copied_bytes_a_second'] / 1e12:.2f} TB/s"
+    )
+    products = ceilings["bf16_flops_a_second"]
+    assert shown.pop("bf16 products, 8192 x 8192 x 8192") == f"{products / 1e12:.0f} TFLOP/s"
+    gan, small = (steps[f"{model}, small, batch 256"] for model in ("gan", "capsulegan"))
+    slower = small["seconds_a_step"] / gan["seconds_a_step"]
+    evaluation, over = found["evaluation"]["seconds"], routing["over_layer"]
+    wanted = [
+        f"{small['images_a_second']:,.0f}",
+        f"{steps['capsulegan, capsnet, batch 256']['images_a_second']:,.0f}",
+        f"{slower:.3f}",
+        f"{over['compiled loop, replayed']:.2f}",
+        f"{over['careful loop, replayed']:.2f}",
+        f"{found['deterministic']['deterministic_over_default']:.2f} times as long",
+        f"{evaluation['label spreading, all n']:.2f} s",
+        f"{evaluation['50000 images drawn']:.2f} s",
+        "not measured",
+    ]
+    assert list(shown.values()) == wanted
+    lines = page.split("| | 64 | 256 | 1024 |")[1].split("\n\n")[0].splitlines()[2:]
+    for line in lines:
+        name, *cells = cells_of(line)
+        for batch, cell in zip((64, 256, 1024), cells, strict=True):
+            row = steps[f"{name.replace('`', '')}, batch {batch}"]
+            share = f"{100 * row['flops_a_second'] / products:.1f} %"
+            assert cell == f"{row['images_a_second']:,.0f} ({share})"

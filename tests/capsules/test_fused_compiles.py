@@ -63,7 +63,8 @@ def compiled(name, dim, out_dim, dtype, aligned=NUMBERS):
         constexprs={(kernel.arg_names.index(key),): value for key, value in sizes.items()},
         attrs={(index,): [["tt.divisibility", 16]] for index in multiples},
     )
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    warps = 4 if name == "sum_of_parts" else fused.WARPS  # as it is by default
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
 
 
 def bytes_of_stack(machine_code, path):

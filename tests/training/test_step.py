@@ -167,6 +167,16 @@ def test_steps_are_half_as_long_after_each_half_life(model, half_life, number, s
         assert longest == pytest.approx(share * RATES[f"{name}_learning_rate"], rel=1e-3)
 
 
+@pytest.mark.parametrize("model", ["capsnet", "resnet"])
+def test_a_classifiers_weights_decay_apart_from_its_gradient(model):
+    plain, decayed = (new_trainee(model, classifier_weight_decay=decay) for decay in (0.0, 0.5))
+    before = weights(plain.networks["classifier"])
+    for trainee in (plain, decayed):
+        trainee.advance(0)
+    taken = weights(plain.networks["classifier"]) - weights(decayed.networks["classifier"])
+    torch.testing.assert_close(taken, 1e-3 * 0.5 * before, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("objective", [CrossEntropy(), Margin()])
 @pytest.mark.parametrize("discriminator_class", [ConvDiscriminator, CapsuleDiscriminator])
 def test_each_half_improves_its_own_loss(discriminator_class, objective):

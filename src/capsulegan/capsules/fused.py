@@ -23,11 +23,13 @@ from torch import Tensor
 
 ROWS = 64
 """Rows of u and W in a tile."""
-SAMPLES = 64
+SAMPLES = 32
 """Samples in a tile."""
+WARPS = 2
+"""Groups of 32 threads that work on a tile."""
 HIGH = tl.constexpr(-(2**13))
 """Clears the bits of a float32 that tensor cores leave out."""
-PARTS = 8
+PARTS = 32
 """Parts of s that are loaded at once when they are summed."""
 CAPSULES = 16
 """Output capsules of a program that sums."""
@@ -166,6 +168,7 @@ def tile(dim: int, out_dim: int) -> dict[str, int]:
         "BLOCK_D": width,
         "BLOCK_E": max(SMALLEST, triton.next_power_of_2(out_dim)),
         "BLOCK_B": SAMPLES,
+        "num_warps": WARPS,
     }
 
 
