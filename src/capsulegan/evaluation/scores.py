@@ -238,7 +238,8 @@ def scores_over_training(
         raise UserError(
             f"{run.folder} kept no copies of its generator; train it anew with --snapshot-images 100000"
         )
-    rows, end = [], run.config.images
+    size = run.config.batch_size
+    rows, end = [], -(-run.config.images // size) * size  # the last step may go beyond what was asked for
     for images in dict.fromkeys([*run.snapshots, end]):
         started = time.monotonic()
         there = run if images == end else dataclasses.replace(run, snapshot=images)
