@@ -25,8 +25,13 @@ KERNELS = {
     "sum_of_parts": {"ADD": True, "BLOCK_P": fused.PARTS, "BLOCK_C": fused.CAPSULES},
     "capsule_gradient": {},
     "weight_gradient": {},
+    "squash_kernel": {"BLOCK_C": fused.SQUASHED // 8},
+    "squash_gradient_kernel": {"BLOCK_C": fused.SQUASHED // 8},
 }
-NUMBERS = ("inputs", "outputs", "batch", "parts", "capsules")
+NUMBERS = (
+    *("inputs", "outputs", "batch", "parts", "capsules"),
+    *("each", "places", "of_image", "of_channel", "of_place"),
+)
 SHARED_MEMORY = 227 * 1024  # bytes for a program at compute capability 9.0 (CUDA C++ guide)
 FLOAT32 = {"v_sum", "s", "couplings", "partial", "gradient"}
 
@@ -63,7 +68,8 @@ def compiled(name, dim, out_dim, dtype, aligned=NUMBERS):
         constexprs={(kernel.arg_names.index(key),): value for key, value in sizes.items()},
         attrs={(index,): [["tt.divisibility", 16]] for index in multiples},
     )
-    warps = 4 if name == "sum_of_parts" else fused.WARPS  # as it is by default
+    by_tile = "BLOCK_I" in kernel.arg_names
+    warps = fused.WARPS if by_tile else 4  # as it is by default
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
 
 

@@ -1,27 +1,19 @@
-"""The Triton kernels against the literal loop in float64: on a GPU, or under Triton's interpreter.
-
-The interpreter has to be asked for before anything imports Triton, so without a GPU a process of its own runs
-this file.
-"""
-
-import importlib.util
-import os
-import subprocess
-import sys
+"""The Triton kernels of routing against the literal loop in float64: on a GPU, or under the interpreter."""
 
 import pytest
 import torch
+from interpreter import (
+    CUDA,
+    DEVICE,
+    assert_passes_under_the_interpreter,
+    kernels_only,
+    triton_only,
+    without_gpu,
+)
 
 from capsulegan.capsules import CapsuleLayer, routing
 from capsulegan.capsules.functional import routed_total_input
 
-CUDA = torch.cuda.is_available()
-DEVICE = "cuda" if CUDA else "cpu"
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-triton_only = pytest.mark.skipif(
-    not importlib.util.find_spec("triton"), reason="needs Triton, which has wheels for Linux"
-)
-kernels_only = pytest.mark.skipif(not CUDA and not INTERPRETED, reason="runs under the interpreter below")
 SHAPES = [  # batch, inputs, d, outputs, D, iterations
     (5, 20, 8, 10, 16, 3),
     (33, 7, 3, 4, 5, 2),
@@ -35,14 +27,9 @@ if CUDA:
 
 
 @triton_only
-@pytest.mark.skipif(CUDA or INTERPRETED, reason="the tests below run in this process")
+@without_gpu
 def test_all_below_pass_under_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "skipped" in done.stdout  # this test itself, and no other
-    assert " passed, 1 skipped" in done.stdout
+    assert_passes_under_the_interpreter(__file__)
 
 
 def test_a_cpu_takes_no_kernel_unless_the_interpreter_is_asked_for(monkeypatch):

@@ -1,36 +1,21 @@
-"""Squash by kernels beside the same written out: on a GPU, or under Triton's interpreter."""
-
-import importlib.util
-import os
-import subprocess
-import sys
+"""Squash by kernels beside the same written out: on a GPU, or under the interpreter."""
 
 import pytest
 import torch
+from interpreter import DEVICE, assert_passes_under_the_interpreter, kernels_only, triton_only, without_gpu
 from torch.autograd import gradcheck, gradgradcheck
 
 from capsulegan.capsules.functional import squash
 from capsulegan.capsules.routing import triton_kernels
 from capsulegan.capsules.squashing import SquashedMap, cut, squash_gradient, squashed, squashed_map
 
-CUDA = torch.cuda.is_available()
-DEVICE = "cuda" if CUDA else "cpu"
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-triton_only = pytest.mark.skipif(
-    not importlib.util.find_spec("triton"), reason="needs Triton, which has wheels for Linux"
-)
-kernels_only = pytest.mark.skipif(not CUDA and not INTERPRETED, reason="runs under the interpreter below")
 SHAPES = [(3, 2, 8, 7, 7), (2, 5, 3, 4, 6), (1, 1, 1, 1, 1), (4, 3, 16, 3, 5), (2, 16, 8, 8, 8)]
 
 
 @triton_only
-@pytest.mark.skipif(CUDA or INTERPRETED, reason="the tests below run in this process")
+@without_gpu
 def test_all_below_pass_under_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed, 1 skipped" in done.stdout  # this test itself, and no other
+    assert_passes_under_the_interpreter(__file__)
 
 
 def feature_map(batch, kinds, dim, height, width, last=False, dtype=torch.float32):

@@ -74,7 +74,9 @@ def trainee(**settings):
 
 @GPU
 @pytest.mark.parametrize("noise", [0.0, 0.2])
-@pytest.mark.parametrize("model", ["gan", "capsulegan-best", "gan-margin", "capsulegan-bce"])
+@pytest.mark.parametrize(
+    "model", ["gan", "capsulegan-best", "gan-margin", "capsulegan-bce", "capsnet", "resnet"]
+)
 def test_replayed_steps_are_the_steps_that_were_recorded(model, noise, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its rounding depends on the algorithm
     replayed = trainee(model=model, precision="32", instance_noise=noise)
