@@ -133,6 +133,16 @@ def halves(images):
     return torch.tensor(255 - images[:, :4].astype(np.float32)).flatten(1)
 
 
+def test_the_features_of_an_image_are_made_once(digits):
+    asked = []
+    view = View("upper halves", lambda images: asked.append(len(images)) or halves(images))
+    for chosen in ([5, 3, 5], [3, 4], [4, 5]):
+        found = view.of_some(digits[0], np.array(chosen))
+        assert torch.equal(found, halves(digits[0].images[chosen]))
+    assert torch.equal(view.of_some(digits[1], np.array([3])), halves(digits[1].images[[3]]))
+    assert asked == [2, 1, 1]
+
+
 def test_a_view_decides_what_is_compared_and_is_recorded(digits):
     train, test = digits
     exam = prepare_exam(train, test, (50,), 0, SpreadingSettings(), True, View("upper halves", halves))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,6 +34,20 @@ class View:
     """Of the network that gives the features."""
     of: Callable[[np.ndarray], Tensor]
     """From images uint8 (N, H, W, C) to features (N, F)."""
+    seen: dict[str, tuple[Tensor, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
+    """By the digest of a set, features (N, F) of its images, and which of them are known."""
+
+    def of_some(self, data: ImageData, chosen: np.ndarray) -> Tensor:
+        """Return the features of some images of a set, (C, F); those of each image are made once."""
+        known = self.seen[data.digest][1] if data.digest in self.seen else np.zeros(len(data.images), bool)
+        missing = np.unique(chosen[~known[chosen]])
+        if len(missing):
+            found = self.of(np.take(data.images, missing, axis=0))
+            if data.digest not in self.seen:
+                self.seen[data.digest] = found.new_empty(len(known), found.shape[1]), known
+            self.seen[data.digest][0][torch.from_numpy(missing)] = found
+            known[missing] = True
+        return self.seen[data.digest][0][torch.from_numpy(chosen)]
 
 
 @dataclass(frozen=True)
@@ -53,9 +67,13 @@ class Exam:
     choose: bool
     view: View | None = None
 
-    def points(self, images: np.ndarray) -> np.ndarray | Tensor:
-        """Return what images are compared by: themselves, or their features."""
-        return self.view.of(images) if self.view else images
+    def points(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Return what images are compared by: themselves, or their features, which stay what they are."""
+        return self.view.of(images) if self.view and isinstance(images, np.ndarray) else images
+
+    def points_of(self, data: ImageData, chosen: np.ndarray) -> np.ndarray | Tensor:
+        """Return what some images of a set are compared by."""
+        return self.view.of_some(data, chosen) if self.view else np.take(data.images, chosen, axis=0)
 
     @property
     def held_out(self) -> np.ndarray:
@@ -137,8 +155,8 @@ def classify_controls(exam: Exam, unlabelled: int) -> list[ResultRow]:
     shape, generator = (unlabelled, *exam.train.images.shape[1:]), generator_for(exam.seed, "noise")
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
 
-    def real(labelled: int) -> np.ndarray:
-        return np.take(exam.train.images, np.sort(exam.unlabelled(labelled)[-unlabelled:]), axis=0)
+    def real(labelled: int) -> np.ndarray | Tensor:
+        return exam.points_of(exam.train, np.sort(exam.unlabelled(labelled)[-unlabelled:]))
 
     return [
         *nearest_labelled(exam),
@@ -151,38 +169,43 @@ def nearest_labelled(exam: Exam) -> list[ResultRow]:
     """Return the errors of the nearest labelled image's label."""
     assert exam.train.labels is not None
     assert exam.test.labels is not None
-    rows, queries = [], flat_pixels(exam.points(exam.test.images))
+    rows, queries = [], flat_pixels(exam.points_of(exam.test, np.arange(len(exam.test.images))))
     for n in exam.labels:
         started = time.monotonic()
         chosen = exam.order[:n]
-        points = flat_pixels(exam.points(exam.train.images[chosen]))
+        points = flat_pixels(exam.points_of(exam.train, chosen))
         nearest = neighbours(queries, points, 1).indices[:, 0].numpy()
         wrong = int((exam.train.labels[chosen][nearest] != exam.test.labels).sum())
         rows.append(error_row(exam, "labelled-only", wrong, {"labels": n, "unlabelled": 0}, started))
     return rows
 
 
-def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray]) -> list[ResultRow]:
+def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray | Tensor]) -> list[ResultRow]:
     """Return the errors of label spreading for each number of labelled images.
 
-    Neighbours among the unlabelled images are found once, as long as these stay the same. If settings are to
-    be chosen, there are two errors for each number: with the exam's settings, and with those of least error
-    on the held-out training images.
+    The unlabelled images may come as what they are compared by. Neighbours among them are found once, as long as
+    they stay the same. If settings are to be chosen, there are two errors for each number: with the exam's
+    settings, and with those of least error on the held-out training images.
     """
     assert exam.train.labels is not None
     assert exam.test.labels is not None
     rows = []
-    spreader, previous = None, np.empty(0)
+    spreader: Spreader | None = None
+    previous: np.ndarray | Tensor = np.empty(0)
     held_out = exam.held_out
     reach = REACH if exam.choose else exam.settings.reach
-    queries = exam.points(np.concatenate([exam.train.images[held_out], exam.test.images]))
+    parts = [
+        exam.points_of(exam.train, held_out),
+        exam.points_of(exam.test, np.arange(len(exam.test.images))),
+    ]
+    queries = torch.cat(parts) if exam.view else np.concatenate(parts)  # type: ignore[arg-type]
     for n in exam.labels:
         started = time.monotonic()
         images = unlabelled_for(n)
         if spreader is None or not np.array_equal(images, previous):
             spreader, previous = Spreader(exam.points(images), queries, reach), images
         chosen = exam.order[:n]
-        known = (exam.points(exam.train.images[chosen]), exam.train.labels[chosen])
+        known = (exam.points_of(exam.train, chosen), exam.train.labels[chosen])
         rows.append(spreading_row(exam, model, spreader, known, exam.settings, started))
         if exam.choose:
             started = time.monotonic()

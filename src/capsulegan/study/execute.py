@@ -14,6 +14,7 @@ from capsulegan.errors import UserError
 from capsulegan.evaluation.battle import tournament
 from capsulegan.evaluation.classification import (
     Exam,
+    View,
     classify_controls,
     classify_generated,
     prepare_exam,
@@ -124,13 +125,18 @@ class Bench:
         """The classifier whose features the scores are on."""
         return self.published_judge or self.run(self.judge_cell)
 
+    @cached_property
+    def view(self) -> View:
+        """The judge's features as what images are compared by."""
+        return features_seen_by(self.judge)
+
     def run(self, cell: Cell) -> Run:
         """Return a run of the study."""
         return load(self.folder / "runs" / cell.name, self.config.device)
 
     def exam(self, seed: int, by_features: bool = False) -> Exam:
         """Return the semi-supervised classification of one seed, by pixels or by the judge's features."""
-        config, view = self.config, features_seen_by(self.judge) if by_features else None
+        config, view = self.config, self.view if by_features else None
         return prepare_exam(self.train, self.test, config.labels, seed, config.spreading, config.choose, view)
 
 
@@ -165,8 +171,7 @@ def score(stage: Stage, bench: Bench) -> list[ResultRow]:
 def score_progress(stage: Stage, bench: Bench) -> list[ResultRow]:
     """Let the judge score what a run's generator drew as it was trained."""
     run = bench.run(stage.cells[0])
-    view, real = features_seen_by(bench.judge), bench.reference.features
-    return scores_over_training(run, view, real, bench.config.samples, stage.seed)
+    return scores_over_training(run, bench.view, bench.reference.features, bench.config.samples, stage.seed)
 
 
 def score_real(stage: Stage, bench: Bench) -> list[ResultRow]:
