@@ -183,9 +183,9 @@ def nearest_labelled(exam: Exam) -> list[ResultRow]:
 def spread(exam: Exam, model: str, unlabelled_for: Callable[[int], np.ndarray | Tensor]) -> list[ResultRow]:
     """Return the errors of label spreading for each number of labelled images.
 
-    The unlabelled images may come as what they are compared by. Neighbours among them are found once, as long as
-    they stay the same. If settings are to be chosen, there are two errors for each number: with the exam's
-    settings, and with those of least error on the held-out training images.
+    The unlabelled images may come as what they are compared by. Neighbours among them are found once, as
+    long as they stay the same. If settings are to be chosen, there are two errors for each number: with the
+    exam's settings, and with those of least error on the held-out training images.
     """
     assert exam.train.labels is not None
     assert exam.test.labels is not None
