@@ -203,7 +203,9 @@ def means_over_seeds(rows):
     """Return the mean of each figure over the seeds that it was taken for."""
     groups = defaultdict(list)
     for row in rows:
-        settings = (row["settings"].get(name) for name in ("rule", "batch_norm", "labels", "chosen"))
+        settings = (
+            row["settings"].get(name) for name in ("rule", "batch_norm", "labels", "chosen", "features")
+        )
         if row["value"] is not None:
             groups[row["figure"], row["model"], *settings].append(row["value"])
     return [statistics.fmean(values) for values in groups.values()]

@@ -104,6 +104,25 @@ def test_the_papers_columns_stand_beside_ours_for_its_data_alone() -> None:
         assert "Jaiswal" not in other.caption
 
 
+def test_features_are_not_put_beside_the_papers_pixels() -> None:
+    rows = make_rows(MODELS, (0,))
+    for row in rows:
+        row["settings"]["features"] = "maps"
+    table = find(rows, "Classification error")
+    assert "by maps" in table.title
+    assert not any("paper" in column for column in table.columns)
+
+
+def test_unlabelled_images_that_fall_as_labels_grow_are_one_line() -> None:
+    rows = make_rows(MODELS, (0,))
+    real = [row for row in rows if row["model"] == "real" and row["table"] == "classification"]
+    for row in real:
+        row["settings"]["unlabelled"] = 50_000 - row["settings"]["labels"]
+    line = cells(find(rows, "Classification error"), "real images as unlabelled (ceiling)")
+    assert line["unlabelled"] == "40,000 to 49,900"
+    assert all(f"{row['value']:.4f}" in line.values() for row in real)
+
+
 def test_one_seed_says_so_and_shows_no_spread() -> None:
     table = find(make_rows(MODELS, (0,)), "Classification error")
     assert {row[-1] for row in table.rows} == {"1 seed"}

@@ -72,12 +72,26 @@ def label_counts(rows: Sequence[Row]) -> list[int]:
     return sorted(distinct(rows, "labels"))
 
 
-def lines_of(rows: Sequence[Row]) -> list[tuple[str, Any, list[Row]]]:
-    """Return (model, unlabelled images, rows) of each line, models before controls."""
-    groups = grouped(rows, "model", "unlabelled")
-    order = words.in_order(model for model, _ in groups)
-    lines = [(model, unlabelled, own) for (model, unlabelled), own in groups.items()]
-    return sorted(lines, key=lambda line: order.index(line[0]))
+def lines_of(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
+    """Return (model, unlabelled images, rows) of each line, models before controls.
+
+    One line for a model whose unlabelled images fall as the labelled ones grow, as real ones do.
+    """
+    lines = []
+    for model in words.in_order(row["model"] for row in rows):
+        own = chosen(rows, model=model)
+        parts = {count: group for (count,), group in grouped(own, "unlabelled").items()}
+        if sum(len(label_counts(group)) for group in parts.values()) == len(label_counts(own)):
+            lines.append((model, _span(list(parts)), own))
+        else:
+            lines += [(model, _span([count]), group) for count, group in parts.items()]
+    return lines
+
+
+def _span(counts: Sequence[Any]) -> str:
+    """Return the least and the greatest of some numbers of images, those that are known."""
+    known = sorted(count for count in counts if count is not None)
+    return " to ".join(dict.fromkeys(f"{count:,}" for count in [*known[:1], *known[-1:]]))
 
 
 def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -> list[Table]:
@@ -85,7 +99,8 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
     tables = []
     for kernel, group in kernel_groups(rows):
         labels = label_counts(group)
-        published = paper.CLASSIFICATION.get(data, {})
+        by_features = bool(distinct(group, "features"))
+        published = {} if by_features else paper.CLASSIFICATION.get(data, {})  # which has pixels alone
         printed = {n for errors in published.values() for n in errors}
         columns = ["unlabelled images from", "unlabelled"]
         for n in labels:
@@ -95,7 +110,7 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
         lines = []
         for model, unlabelled, own in lines_of(group):
             line = [words.CONTROLS.get(model) or words.model_name(model)]
-            line.append("" if unlabelled is None else f"{unlabelled:,}")
+            line.append(unlabelled)
             for n in labels:
                 line.append(cell(chosen(own, labels=n), 4))
                 if n in printed:
@@ -104,7 +119,7 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
             lines.append((*line, seeds_cell(chosen(own, labels=n) for n in labels)))
         command = " ".join(["capsulegan classify", *runs[:1], "--labels", *map(str, labels)])
         command += " --choose" * any(row["settings"].get("chosen") for row in group)
-        command += " --features" * bool(distinct(group, "features"))
+        command += " --features" * by_features
         caption = (
             f"Share of the {' or '.join(f'{n:,}' for n in distinct(group, 'n'))} test images that "
             "label spreading gets wrong when n images are labelled and the generated ones stand for the "
