@@ -17,7 +17,7 @@ nvidia = pytest.importorskip("triton.backends.nvidia")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from capsulegan.capsules import fused  # noqa: E402
+from capsulegan.capsules import fused, fused_squash  # noqa: E402
 
 OBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
 KERNELS = {
@@ -25,8 +25,8 @@ KERNELS = {
     "sum_of_parts": {"ADD": True, "BLOCK_P": fused.PARTS, "BLOCK_C": fused.CAPSULES},
     "capsule_gradient": {},
     "weight_gradient": {},
-    "squash_kernel": {"BLOCK_C": fused.SQUASHED // 8},
-    "squash_gradient_kernel": {"BLOCK_C": fused.SQUASHED // 8},
+    "squash_kernel": {"BLOCK_C": fused_squash.SQUASHED // 8},
+    "squash_gradient_kernel": {"BLOCK_C": fused_squash.SQUASHED // 8},
 }
 NUMBERS = (
     *("inputs", "outputs", "batch", "parts", "capsules"),
@@ -48,7 +48,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def compiled(name, dim, out_dim, dtype, aligned=NUMBERS):
     """Return the kernel in machine code, for numbers of which those `aligned` are multiples of 16."""
-    kernel = getattr(fused, name)
+    kernel = getattr(fused_squash if name.startswith("squash") else fused, name)
     sizes = {**KERNELS[name], **fused.tile(dim, out_dim)}
     sizes = {key: value for key, value in sizes.items() if key in kernel.arg_names}
     signature = {}

@@ -16,6 +16,7 @@ Symbols are those of `functional`; here u has shape (I, d, B), c (J, I, B), s an
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from types import ModuleType
@@ -108,24 +109,23 @@ class Routing(Function):
             return *blocked_gradients(u, weight, couplings, gradient, ctx.needs_input_grad), None
 
 
-def triton_kernels(device: torch.device) -> ModuleType | None:
-    """Return the module of Triton kernels if they run on a device, else None.
+def runs_triton(device: torch.device) -> bool:
+    """Return whether Triton's kernels run on a device.
 
-    They run on a CUDA device, or on a CPU under Triton's interpreter, which is for tests.
+    They run on a CUDA device, or on a CPU under Triton's interpreter, which is for tests. Triton comes with
+    PyTorch's builds for CUDA, on Linux.
     """
-    if device.type != "cuda" and not os.environ.get("TRITON_INTERPRET"):
-        return None
-    try:
-        from capsulegan.capsules import fused
-    except ImportError:  # Triton comes with PyTorch's builds for CUDA, on Linux
-        return None
-    return fused
+    asked_for = device.type == "cuda" or bool(os.environ.get("TRITON_INTERPRET"))
+    return asked_for and importlib.util.find_spec("triton") is not None
 
 
 def kernels_for(capsules: Tensor, weight: Tensor) -> ModuleType | None:
     """Return the module of Triton kernels if it can route u (B, I, d) by W (I, d, J, D), else None."""
-    kernels = triton_kernels(capsules.device)
-    return kernels if kernels and kernels.fits(capsules, weight) else None
+    if not runs_triton(capsules.device):
+        return None
+    from capsulegan.capsules import fused
+
+    return fused if fused.fits(capsules, weight) else None
 
 
 def differentiable_gradients(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from capsulegan.capsules.functional import at_least_float32, squash
-from capsulegan.capsules.routing import triton_kernels
+from capsulegan.capsules.routing import runs_triton
 
 
 def squashed_map(features: Tensor, dim: int) -> Tensor:
@@ -36,8 +36,11 @@ def squashed(s: Tensor) -> Tensor:
 
 def squashing_kernels(features: Tensor, dim: int) -> ModuleType | None:
     """Return the module of Triton kernels if it can squash this map (B, kinds * dim, H, W), else None."""
-    kernels = None if torch.compiler.is_compiling() else triton_kernels(features.device)
-    return kernels if kernels and kernels.squashes(features, dim) else None
+    if torch.compiler.is_compiling() or not runs_triton(features.device):
+        return None
+    from capsulegan.capsules import fused_squash
+
+    return fused_squash if fused_squash.squashes(features, dim) else None
 
 
 def cut(features: Tensor, dim: int) -> Tensor:
@@ -53,9 +56,9 @@ class SquashedMap(Function):
     @staticmethod
     def forward(features: Tensor, dim: int) -> Tensor:
         """(B, kinds * dim, H, W) -> (B, kinds * H * W, dim)."""
-        kernels: Any = triton_kernels(features.device)
-        capsules: Tensor = kernels.squash_fused(features, dim)
-        return capsules
+        from capsulegan.capsules.fused_squash import squash_fused
+
+        return squash_fused(features, dim)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -72,8 +75,9 @@ class SquashedMap(Function):
             kinds = features.shape[1] // ctx.dim
             by_kind = of_capsules.unflatten(1, (kinds, -1))  # type: ignore[no-untyped-call]
             return by_kind.transpose(2, 3).reshape(features.shape), None
-        kernels: Any = triton_kernels(features.device)
-        return kernels.squash_gradient_fused(features, gradient.contiguous(), ctx.dim), None
+        from capsulegan.capsules.fused_squash import squash_gradient_fused
+
+        return squash_gradient_fused(features, gradient.contiguous(), ctx.dim), None
 
 
 def squash_gradient(s: Tensor, gradient: Tensor) -> Tensor:
