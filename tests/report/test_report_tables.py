@@ -119,7 +119,7 @@ def test_unlabelled_images_that_fall_as_labels_grow_are_one_line() -> None:
     for row in real:
         row["settings"]["unlabelled"] = 50_000 - row["settings"]["labels"]
     line = cells(find(rows, "Classification error"), "real images as unlabelled (ceiling)")
-    assert line["unlabelled"] == "40,000 to 49,900"
+    assert line["unlabelled"] == "≤ 49,900"
     assert all(f"{row['value']:.4f}" in line.values() for row in real)
 
 

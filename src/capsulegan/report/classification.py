@@ -82,16 +82,21 @@ def lines_of(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
         own = chosen(rows, model=model)
         parts = {count: group for (count,), group in grouped(own, "unlabelled").items()}
         if sum(len(label_counts(group)) for group in parts.values()) == len(label_counts(own)):
-            lines.append((model, _span(list(parts)), own))
+            lines.append((model, _at_most(list(parts)), own))
         else:
-            lines += [(model, _span([count]), group) for count, group in parts.items()]
+            lines += [(model, _at_most([count]), group) for count, group in parts.items()]
     return lines
 
 
-def _span(counts: Sequence[Any]) -> str:
-    """Return the least and the greatest of some numbers of images, those that are known."""
-    known = sorted(count for count in counts if count is not None)
-    return " to ".join(dict.fromkeys(f"{count:,}" for count in [*known[:1], *known[-1:]]))
+def _at_most(counts: Sequence[Any]) -> str:
+    """Return some numbers of images in few characters: the one there is, or what none exceeds."""
+    known = [count for count in counts if count is not None]
+    return "≤ " * (len(known) > 1) + f"{max(known):,}" if known else ""
+
+
+def printed_data(rows: Sequence[Row], data: str) -> str:
+    """Return the data whose printed errors belong beside ours: none beside features, which no paper had."""
+    return "" if distinct(rows, "features") else data
 
 
 def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -> list[Table]:
@@ -100,7 +105,8 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
     for kernel, group in kernel_groups(rows):
         labels = label_counts(group)
         by_features = bool(distinct(group, "features"))
-        published = {} if by_features else paper.CLASSIFICATION.get(data, {})  # which has pixels alone
+        data_there = printed_data(group, data)
+        published = paper.CLASSIFICATION.get(data_there, {})
         printed = {n for errors in published.values() for n in errors}
         columns = ["unlabelled images from", "unlabelled"]
         for n in labels:
@@ -114,7 +120,7 @@ def classification_tables(rows: Sequence[Row], data: str, runs: Sequence[str]) -
             for n in labels:
                 line.append(cell(chosen(own, labels=n), 4))
                 if n in printed:
-                    error = paper.errors_of(data, model).get(n)
+                    error = paper.errors_of(data_there, model).get(n)
                     line.append("" if error is None else words.number(error, 4))
             lines.append((*line, seeds_cell(chosen(own, labels=n) for n in labels)))
         command = " ".join(["capsulegan classify", *runs[:1], "--labels", *map(str, labels)])

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from capsulegan.report import paper, words
-from capsulegan.report.classification import kernel_groups, label_counts, lines_of
+from capsulegan.report.classification import kernel_groups, label_counts, lines_of, printed_data
 from capsulegan.report.intervals import mean_of
 from capsulegan.report.table import Row, by_seed, chosen, measured
 from capsulegan.training.recipes import BEST
@@ -122,7 +122,7 @@ def classification_errors(rows: Sequence[Row], data: str, models: Sequence[str])
 def _classification_error(
     index: int, kernel: str, group: Sequence[Row], data: str, models: Sequence[str]
 ) -> Drawing:
-    labels = label_counts(group)
+    labels, data = label_counts(group), printed_data(group, data)
 
     def plot(axes: Axes) -> None:
         for model, _, own in lines_of(group):

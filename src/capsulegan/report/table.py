@@ -51,7 +51,7 @@ class Table:
             [row[index] for row in self.rows if row[index] not in blank] for index in range(len(self.columns))
         ]
         return tuple(
-            bool(column) and all(c[0] in "0123456789" + words.MINUS for c in column) for column in columns
+            bool(column) and all(c[0] in "0123456789≤" + words.MINUS for c in column) for column in columns
         )
 
 
