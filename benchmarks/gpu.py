@@ -47,7 +47,7 @@ WARM_UP = 70
 PROFILED = 32
 """Steps whose kernels are timed: two with a gradient penalty, where there is one."""
 KINDS = {
-    "convolutions and products": (
+    "convolutions and products": [
         "gemm",
         "xmma",
         "cutlass",
@@ -57,7 +57,7 @@ KINDS = {
         "fprop",
         "gemv",
         "dot",
-    ),
+    ],
     "batch norm": ("batch_norm", "bn_", "batchnorm"),
     "optimizer": ("adam", "multi_tensor", "lerp", "foreach"),
     "changes of layout and copies": ("nchw", "nhwc", "transpose", "memcpy", "memset", "copy", "cat"),

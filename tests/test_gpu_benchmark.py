@@ -16,7 +16,7 @@ def test_every_part_is_measured(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     document = json.loads(out.read_text())
-    parts = {"ceilings", "routing", "steps", "deterministic", "waiting", "evaluation"}
+    parts = {"ceilings", "routing", "steps", "kernels", "deterministic", "waiting", "evaluation"}
     assert parts < document.keys()
     assert [document[part]["error"] for part in parts if "error" in document[part]] == []
     assert max(document["routing"]["relative_errors_of_gradients"]) < 1e-5

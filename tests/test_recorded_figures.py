@@ -288,3 +288,42 @@ def test_the_figures_of_a_gpu_are_the_record():
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"{round(small['images_a_second'], -2):,.0f} images of MNIST a second" in readme
     assert f"in {slower:.2f} times the time" in readme
+
+
+def test_the_table_of_tiles_is_the_record():
+    names = ("routing_pass", "sum_of_parts", "capsule_gradient", "weight_gradient", "in all")
+    lines = EXPERIMENTS.split("| rows | samples | warps |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = record("gpu/routing-tiles.json")["rows"]
+    assert [cells_of(line) for line in lines] == [
+        [str(row[name]) for name in ("rows", "samples", "warps", "parts", "stages")]
+        + [f"{row['microseconds'][name]:.0f}" for name in names]
+        for row in rows
+    ]
+
+
+def test_runs_side_by_side_on_a_gpu_are_the_record():
+    page = " ".join((ROOT / "docs" / "performance.md").read_text().split())
+    models = ("gan-best", "capsulegan-best")
+    first, two, alone, served, six = (
+        [row[model] for model in models] for row in record("gpu/side-by-side.json")["rows"]
+    )
+    assert f"two train {round(sum(two), -3):,} images" in page
+    assert f"one trained {round(first[0], -3):,} (`gan-best`) or {round(first[1], -3):,}" in page
+    assert f"{round(alone[0], -3):,} and {round(alone[1], -3):,} images a second alone" in page
+    assert f"{round(served[0], -3):,} and {round(served[1], -3):,} two at once" in page
+    assert f"{round(six[0], -2):,} and {round(six[1], -2):,} each of six" in page
+    assert f"{round(3 * sum(six), -3):,} together" in page
+    for model, shown in zip(models, six, strict=True):
+        logs = [ROOT / "results" / "cifar10" / "runs" / f"{model}-s{seed}" / "log.jsonl" for seed in (1, 2)]
+        logged = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+        middle = [row["images_per_second"] for row in logged if 800_000 < row["images"] < 1_200_000]
+        assert shown == round(statistics.median(middle))
+
+
+def test_the_judges_errors_in_the_readme_are_their_cards():
+    readme = (ROOT / "README.md").read_text()
+    for name, shown in (("capsnet-mnist", "0.4"), ("resnet-cifar10", "8.9")):
+        card = (ROOT / "src" / "capsulegan" / "weights" / name / "README.md").read_text()
+        error = float(re.search(r"\*\*([\d.]+)%\*\*", card)[1])
+        assert f"{error:.1f}" == shown
+        assert re.search(rf"`{name}` \({shown} %", readme)

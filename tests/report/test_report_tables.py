@@ -113,6 +113,14 @@ def test_features_are_not_put_beside_the_papers_pixels() -> None:
     assert not any("paper" in column for column in table.columns)
 
 
+def test_moments_of_training_are_in_order_without_damaged_ones() -> None:
+    rows = make_rows(MODELS, (0,))
+    for images in (900, "many", 300, 600):
+        rows.put("progress", "frechet_distance", "gan", 0, 1.0, 10, images_seen=images, features="maps")
+    table = find(rows, "Scores over training")
+    assert [row[1] for row in table.rows] == ["300", "600", "900"]
+
+
 def test_unlabelled_images_that_fall_as_labels_grow_are_one_line() -> None:
     rows = make_rows(MODELS, (0,))
     real = [row for row in rows if row["model"] == "real" and row["table"] == "classification"]

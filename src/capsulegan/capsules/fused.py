@@ -119,7 +119,7 @@ def gradients_fused(
 
 
 def tile(dim: int, out_dim: int) -> dict[str, int]:
-    """Return the sizes of a tile for capsules of dimensions d and D, and these."""
+    """Return the sizes of a tile for capsules of dimensions d and D, these, and the warps of its launch."""
     width = triton.next_power_of_2(dim)
     return {
         "DIM": dim,

@@ -132,7 +132,8 @@ def _progress(rows: Sequence[Row], runs: Sequence[str]) -> list[Table]:
         figures = distinct(own, "figure")
         lines = []
         for model in words.in_order(row["model"] for row in own):
-            moments = sorted(distinct(chosen(own, model=model), "images_seen"))
+            seen = distinct(chosen(own, model=model), "images_seen")
+            moments = sorted(images for images in seen if isinstance(images, int | float))
             for images in moments[:: -max(1, -(-len(moments) // MOST_MOMENTS))][::-1]:
                 there = chosen(own, model=model, images_seen=images)
                 cells = [chosen(there, figure=figure) for figure in figures]
