@@ -46,10 +46,11 @@ from capsulegan.evaluation.settings import SpreadingSettings
 from capsulegan.files import write_json
 from capsulegan.networks import CapsNet, Generator, ResidualNetwork
 from capsulegan.randomness import latents_for
+from capsulegan.tensors import device_of, sent
 from capsulegan.training.batches import unscaled
 from capsulegan.training.build import ImageShape
 from capsulegan.training.configuration import Config
-from capsulegan.training.environment import environment, resolved
+from capsulegan.training.environment import environment, resolved, resolved_device
 from capsulegan.training.trainee import build_trainee
 
 TRIALS: dict[str, dict[str, Any]] = {
@@ -105,6 +106,17 @@ TRIALS |= {
     "best, two capsules": {**BEST, "head": "two"},
     "best, attention": {**BEST, "head": "attention"},
 }
+ON_CIFAR10 = {**TRIALS["r1 0.1"], "learning_rate_half_life": 1_500_000}
+TRIALS |= {
+    "r1 0.1, halved every 500,000": {**ON_CIFAR10, "learning_rate_half_life": 500_000},
+    "r1 0.1, halved every 1,500,000": ON_CIFAR10,
+    "the same, mirror": {**ON_CIFAR10, "augmentation": "mirror"},
+    "the same, mirror,translation": {**ON_CIFAR10, "augmentation": "mirror,translation"},
+    "the same, mirror,color,translation,cutout": {
+        **ON_CIFAR10,
+        "augmentation": "mirror,color,translation,cutout",
+    },
+}
 CAPSULES_ALONE = (
     *[name for name, settings in TRIALS.items() if "head" in settings],
     "batch norm",
@@ -141,7 +153,7 @@ def main() -> None:
     assert whole.labels is not None
     cut = len(whole.images) - VALIDATION
     train = make_image_data(whole.name, whole.images[:cut], whole.labels[:cut], whole.classes)
-    run = load(arguments.judge)
+    run = load(arguments.judge, resolved_device("auto"))
     judge, features = run.classifier, feature_network(run)
     reference = opinion(judge, whole.images[cut:])
     for trial in arguments.trials:
@@ -183,7 +195,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def trained(config: Config, train: ImageData) -> dict[str, Generator]:
     """Train a recipe; return its generator as it is, and averaged, in evaluation mode."""
     precision: Any = "bf16-mixed" if config.precision == "bf16" else "32-true"
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    fabric = Fabric(accelerator=config.device, devices=1, precision=precision)
     shape = ImageShape(*train.images.shape[2:], len(train.classes))
     trainee = build_trainee(config, train, shape, fabric)
     for step in range(-(-config.images // config.batch_size)):
@@ -202,11 +214,10 @@ def scored(
     labels: list[int],
 ) -> dict[str, float]:
     """Score a generator against the validation images, and by label spreading with so many labels."""
-    blocks = UNLABELLED // 1000
-    images = torch.cat(
-        [generator(latents_for(0, "sample", block, 1000, config.latent_dim)) for block in range(blocks)]
-    )
-    pixels = unscaled(images)
+    latents = [
+        latents_for(0, "sample", block, 1000, config.latent_dim) for block in range(UNLABELLED // 1000)
+    ]
+    pixels = np.concatenate([unscaled(generator(sent(block, device_of(generator)))) for block in latents])
     said = opinion(judge, pixels[:VALIDATION])
     shape = manifold(reference.features, said.features)
     scores = {

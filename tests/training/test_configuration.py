@@ -30,6 +30,9 @@ def test_json_round_trip_keeps_every_setting():
         ("preset", "depe", "unknown preset 'depe': did you mean 'deep'?"),
         ("r1_weight", -0.1, "r1_weight must be between 0.0"),
         ("r1_weight", float("nan"), "r1_weight must be between"),
+        ("augmentation", "flip", "unknown augmentation 'flip'"),
+        ("augmentation", "mirror,mirror", "augmentation must name each policy once"),
+        ("augmentation", "", "unknown augmentation ''"),
         ("instance_noise", -0.1, "instance_noise must be between 0.0"),
         ("learning_rate_half_life", -1, "learning_rate_half_life must be between 0"),
         ("learning_rate_half_life", 1.5, "learning_rate_half_life must be of type int, got 1.5"),
@@ -90,11 +93,19 @@ def test_only_changeable_settings_may_differ():
 
 @pytest.mark.parametrize(
     "name",
-    ["preset", "batch_norm", "spectral_norm", "r1_weight", "instance_noise", "learning_rate_half_life"],
+    [
+        "preset",
+        "batch_norm",
+        "spectral_norm",
+        "r1_weight",
+        "instance_noise",
+        "augmentation",
+        "learning_rate_half_life",
+    ],
 )
 def test_what_changes_the_training_may_not_differ(name):
     other = {"preset": "deep", "batch_norm": True, "spectral_norm": True, "r1_weight": 1.0}
-    other["instance_noise"] = 0.1
+    other |= {"instance_noise": 0.1, "augmentation": "mirror"}
     changed = Config("gan", "digits", **{name: other.get(name, 1000)})
     assert [difference.split(":")[0] for difference in Config("gan", "digits").differences(changed)] == [name]
 

@@ -73,16 +73,19 @@ def trainee(**settings):
 
 
 @GPU
-@pytest.mark.parametrize("noise", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("noise", "augmentation"), [(0.0, "none"), (0.2, "none"), (0.0, "mirror,color,translation,cutout")]
+)
 @pytest.mark.parametrize(
     "model", ["gan", "capsulegan-best", "gan-margin", "capsulegan-bce", "capsnet", "resnet"]
 )
-def test_replayed_steps_are_the_steps_that_were_recorded(model, noise, monkeypatch):
+def test_replayed_steps_are_the_steps_that_were_recorded(model, noise, augmentation, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its rounding depends on the algorithm
-    replayed = trainee(model=model, precision="32", instance_noise=noise)
+    settings = {"model": model, "precision": "32", "instance_noise": noise, "augmentation": augmentation}
+    replayed = trainee(**settings)
     scalars = [{k: v.item() for k, v in replayed.advance(step).items()} for step in range(40)]
     monkeypatch.setattr("capsulegan.training.capture.WARM_UP", 1000)
-    eager = trainee(model=model, precision="32", instance_noise=noise)
+    eager = trainee(**settings)
     for step, wanted in enumerate(scalars):
         found = {k: v.item() for k, v in eager.advance(step).items()}
         if step < 8:  # small differences grow in adversarial training

@@ -145,6 +145,7 @@ ALL_AT_ONCE = {
     "spectral_norm": True,
     "r1_weight": 0.5,
     "instance_noise": 0.2,
+    "augmentation": "mirror,color,translation,cutout",
     "learning_rate_half_life": 320,
     "checkpoint_minutes": 0.0,
 }

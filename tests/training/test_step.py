@@ -11,6 +11,7 @@ from capsulegan.data import load_data
 from capsulegan.networks import CapsNet, CapsuleDiscriminator, ConvDiscriminator, Generator, ResidualNetwork
 from capsulegan.objectives import CrossEntropy, Margin, r1_penalty
 from capsulegan.randomness import generator_for, seeded
+from capsulegan.training.augmentation import Augmentation
 from capsulegan.training.batches import Batches
 from capsulegan.training.build import ImageShape
 from capsulegan.training.classification import ClassificationStep, classification_step
@@ -100,6 +101,7 @@ def test_the_gradient_penalty_adds_its_own_term_and_nothing_else(discriminator_c
 @pytest.mark.parametrize("discriminator_class", [ConvDiscriminator, CapsuleDiscriminator])
 def test_noise_is_on_all_images_that_the_discriminator_is_shown_and_on_no_other(discriminator_class):
     step, written_out = new_step(discriminator_class), new_step(discriminator_class)
+    step.shown = Augmentation(noise=0.3)
     real, latents = batch()
     noise = 0.3 * torch.randn(real.shape, generator=generator_for(0, "test noise"))
     scalars = step(real, latents, noise, r1_weight=1.0)

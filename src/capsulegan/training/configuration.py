@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from capsulegan.errors import UserError, unknown_name
 from capsulegan.sizes import SIZES, is_image_size
-from capsulegan.training.recipes import MODELS, SETTINGS, Preset, Recipe, recipe_of
+from capsulegan.training.recipes import MODELS, SETTINGS, Preset, Recipe, policies_of, recipe_of
 
 CHANGEABLE = frozenset(
     {
@@ -62,6 +62,9 @@ class TrainingSettings:
     """Weight of half the squared gradient of the discriminator on real images, taken every 16 steps."""
     instance_noise: float | None = None
     """Standard deviation of Gaussian noise on all images that the discriminator is shown (-1 to 1)."""
+    augmentation: str | None = None
+    """How images are changed by chance before the discriminator is shown them, real and generated alike: some
+    of mirror, color, translation and cutout, with commas between them, or none."""
     generator_learning_rate: float | None = None
     """Adam's step size for the generator; 2e-4 in the plain recipes."""
     discriminator_learning_rate: float | None = None
@@ -107,6 +110,8 @@ class TrainingSettings:
         """
         for field in dataclasses.fields(self):
             check_value(field, getattr(self, field.name))
+        if self.augmentation is not None:
+            policies_of(self.augmentation)
 
     def training_settings(self) -> dict[str, Any]:
         """Return the settings of this class alone, by name."""

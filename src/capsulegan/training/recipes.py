@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from capsulegan.errors import unknown_name
+from capsulegan.errors import UserError, unknown_name
 
 Preset = Literal["small", "capsnet", "deep"]
 
@@ -20,6 +20,7 @@ class Recipe:
     spectral_norm: bool = False
     r1_weight: float = 0.0
     instance_noise: float = 0.0
+    augmentation: str = "none"
     generator_learning_rate: float = 2e-4
     discriminator_learning_rate: float = 2e-4
     beta1: float = 0.5
@@ -29,6 +30,8 @@ class Recipe:
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(Recipe))
 """The names of a recipe's settings."""
+POLICIES = ("mirror", "color", "translation", "cutout")
+"""Ways of changing images before the discriminator is shown them (`capsulegan.training.augmentation`)."""
 ADVERSARIAL = ("gan", "capsulegan", "gan-margin", "capsulegan-bce")
 BEST = "-best"
 """Ends the name of a model that is trained by the best recipe found for it."""
@@ -52,6 +55,25 @@ BEST_RECIPES = {
 The convolutional one always has batch norm. A model with the other loss takes its discriminator's."""
 DIGITS = ("digits", "mnist", "stacked-mnist")
 """The data that take MNIST's recipes; all other images take those of CIFAR-10."""
+
+
+def policies_of(augmentation: str) -> tuple[str, ...]:
+    """Return the policies of an augmentation, as 'mirror,translation', or none of 'none'.
+
+    Raises
+    ------
+    UserError
+        If there is no such policy, or one stands twice.
+    """
+    if augmentation == "none":
+        return ()
+    policies = tuple(augmentation.split(","))
+    for policy in policies:
+        if policy not in POLICIES:
+            raise unknown_name("augmentation", policy, ("none", *POLICIES))
+    if len(set(policies)) < len(policies):
+        raise UserError(f"augmentation must name each policy once, got {augmentation!r}")
+    return policies
 
 
 def judge_for(data: str) -> str:

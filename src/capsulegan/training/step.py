@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from capsulegan.objectives import Objective
+from capsulegan.training.augmentation import Augmentation
 
 
 @dataclass
@@ -42,21 +43,20 @@ class AdversarialStep:
     """The discriminator's gradient penalty on real images, for steps in which it is taken."""
     watch: Callable[[Tensor], dict[str, Tensor]]
     """Returns scalars of its own of the generated images."""
+    shown: Callable[..., Tensor] = field(default_factory=Augmentation)
+    """(images, *draws): what the discriminator is shown in place of images."""
 
     def __call__(
-        self, real: Tensor, latents: Tensor, noise: Tensor | None = None, *, r1_weight: float = 0.0
+        self, real: Tensor, latents: Tensor, *draws: Tensor, r1_weight: float = 0.0
     ) -> dict[str, Tensor]:
         """Update both networks; return scalars, detached: real (B, C, H, W), latents (B, latent_dim).
 
-        The noise, of the shape of the images, is on all of them, real and generated, that the discriminator
-        is shown. Source: instance noise of Sonderby et al., *Amortised MAP Inference for Image
-        Super-resolution* (2017), here of a constant deviation.
+        The draws are what `shown` leaves to chance; they are the same for real and generated images.
         """
         with finite_buffers(self.generator, self.discriminator):
             drawn = self.generator(latents)
-            fake = drawn if noise is None else drawn + noise
-            shown = real if noise is None else real + noise
-            scalars = self.update_discriminator(shown, fake.detach(), r1_weight)
+            fake = self.shown(drawn, *draws)
+            scalars = self.update_discriminator(self.shown(real, *draws), fake.detach(), r1_weight)
             return {**scalars, **self.update_generator(fake), **self.watch(drawn.detach())}
 
     def update_discriminator(self, real: Tensor, fake: Tensor, r1_weight: float = 0.0) -> dict[str, Tensor]:

@@ -17,8 +17,9 @@ from capsulegan.data import ImageData
 from capsulegan.errors import UserError
 from capsulegan.networks import ResidualNetwork
 from capsulegan.objectives import r1_penalty
-from capsulegan.randomness import generator_for, latents_for
+from capsulegan.randomness import latents_for
 from capsulegan.tensors import device_of, sent
+from capsulegan.training.augmentation import Augmentation
 from capsulegan.training.average import update_average
 from capsulegan.training.batches import Batches, unscaled, varied
 from capsulegan.training.build import (
@@ -33,7 +34,7 @@ from capsulegan.training.checkpoint import optimizer_state
 from capsulegan.training.classification import classification_step
 from capsulegan.training.configuration import Config
 from capsulegan.training.diversity import Diversity
-from capsulegan.training.recipes import CLASSIFIERS
+from capsulegan.training.recipes import CLASSIFIERS, policies_of
 from capsulegan.training.step import AdversarialStep
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
     average = copy.deepcopy(generator).requires_grad_(False) if recipe.average_half_life else None
     drawn = generator if average is None else average
     diversity = Diversity(batches.data, device)
+    augmentation = Augmentation(policies_of(recipe.augmentation), recipe.instance_noise)
     step = AdversarialStep(
         fabric.setup_module(generator),
         fabric.setup_module(discriminator),
@@ -102,6 +104,7 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         fabric.backward,
         functools.partial(r1_penalty, discriminator),  # outside the fabric: in float32
         diversity,
+        augmentation,
     )
 
     def step_and_average(*inputs: Tensor, r1_weight: float) -> dict[str, Tensor]:
@@ -117,12 +120,9 @@ def adversarial_trainee(config: Config, batches: Batches, shape: ImageShape, fab
         latents = latents_for(config.seed, "training latents", number, config.batch_size, config.latent_dim)
         scheduled(step.generator_optimizer, recipe.generator_learning_rate, number, config)
         scheduled(step.discriminator_optimizer, recipe.discriminator_learning_rate, number, config)
-        inputs = [real, sent(latents, device)]
-        if recipe.instance_noise:
-            noise = torch.randn(real.shape, generator=generator_for(config.seed, "instance noise", number))
-            inputs.append(sent(recipe.instance_noise * noise, device))
+        draws = augmentation.draws(real.shape, config.seed, number)
         r1_weight = R1_EVERY * recipe.r1_weight if number % R1_EVERY == 0 else 0.0
-        return take_step(*inputs, r1_weight=r1_weight)
+        return take_step(real, *(sent(each, device) for each in (latents, *draws)), r1_weight=r1_weight)
 
     @torch.no_grad()
     def draw() -> np.ndarray:
