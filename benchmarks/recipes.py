@@ -116,6 +116,17 @@ TRIALS |= {
         **ON_CIFAR10,
         "augmentation": "mirror,color,translation,cutout",
     },
+    "the same, both 4e-4": {
+        **ON_CIFAR10,
+        "discriminator_learning_rate": 4e-4,
+        "generator_learning_rate": 4e-4,
+    },
+    "the same, both 1e-4": {
+        **ON_CIFAR10,
+        "discriminator_learning_rate": 1e-4,
+        "generator_learning_rate": 1e-4,
+    },
+    "the same, discriminator 4e-4": {**ON_CIFAR10, "discriminator_learning_rate": 4e-4},
 }
 CAPSULES_ALONE = (
     *[name for name, settings in TRIALS.items() if "head" in settings],
