@@ -41,7 +41,13 @@ MODELS = (*ADVERSARIAL, *(name + BEST for name in ADVERSARIAL), *CLASSIFIERS)
 JUDGES = {"cifar10": "resnet"}
 """The classifiers that judge images of some data; CapsNet judges all others."""
 ON_MNIST = Recipe(r1_weight=1.0, learning_rate_half_life=500_000, average_half_life=20_000)
-ON_CIFAR10 = Recipe(r1_weight=0.1, learning_rate_half_life=500_000, average_half_life=20_000)
+ON_CIFAR10 = Recipe(
+    r1_weight=0.1,
+    generator_learning_rate=4e-4,
+    discriminator_learning_rate=4e-4,
+    learning_rate_half_life=1_500_000,
+    average_half_life=20_000,
+)
 BEST_RECIPES = {
     "mnist": {
         "gan": dataclasses.replace(ON_MNIST, generator_learning_rate=8e-4, discriminator_learning_rate=8e-4),
