@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from capsulegan.allocator import keep_freed_memory
 from capsulegan.errors import UserError
 from capsulegan.training.configuration import Config
 from capsulegan.training.interruption import Interrupted
+from capsulegan.training.log import read_log
 from capsulegan.training.loop import TrainingFailed, train
 from capsulegan.training.recipes import CLASSIFIERS, SETTINGS
 from capsulegan.training.run import locked
@@ -242,6 +244,29 @@ def test_a_run_can_be_prolonged(tmp_path):
         first = load_file(tmp_path / "run" / f"{name}.safetensors")
         second = load_file(tmp_path / "whole" / f"{name}.safetensors")
         assert all((first[key] == second[key]).all() for key in second)
+
+
+def test_a_run_may_end_where_it_was_stopped(tmp_path):
+    with pytest.raises(Interrupted):
+        train(small(log_images=1_000), tmp_path / "run", progress=stopped_at(704))
+    run = train(small(images=704, log_images=1_000), tmp_path / "run", resume=True)
+    whole = train(small(images=704, log_images=1_000), tmp_path / "whole")
+    assert run.finished
+    assert [path.name for path in sorted((run.folder / "samples").iterdir())][-1] == "000000704.png"
+    rows, wanted = ([*read_log(each.folder / "log.jsonl")] for each in (run, whole))
+    for row in (*rows, *wanted):
+        row.pop("images_per_second", None)
+    assert rows == wanted
+
+
+def test_weights_without_a_checkpoint_are_not_trained_over(tmp_path):
+    run = train(small(images=640), tmp_path / "run")
+    shutil.rmtree(run.folder / "checkpoints")
+    before = (run.folder / "generator.safetensors").read_bytes()
+    with pytest.raises(UserError, match="no checkpoint to go on from; choose another --out"):
+        train(small(images=1280), run.folder, resume=True)
+    assert (run.folder / "generator.safetensors").read_bytes() == before
+    assert train(small(images=640), run.folder, resume=True).finished
 
 
 def test_copies_of_the_generator_are_those_that_shorter_runs_end_with(tmp_path):

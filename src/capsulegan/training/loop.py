@@ -158,7 +158,12 @@ def fit(
         images, saved = checkpoint
         copy_into(state, saved)
     for name in trainee.results:  # of a shorter run that is being prolonged
-        (folder / f"{name}.safetensors").unlink(missing_ok=True)
+        weights = folder / f"{name}.safetensors"
+        if weights.exists() and not checkpoint:
+            raise UserError(
+                f"{folder} has {weights.name} and no checkpoint to go on from; choose another --out"
+            )
+        weights.unlink(missing_ok=True)
     log = Log(folder, after=images)
     every = -(-len(data.images) // 1024)  # folders come class by class: take some of all
     real_deviation = scaled(data.images[::every]).std(dim=0).mean().item()
@@ -172,9 +177,15 @@ def fit(
         metadata = {"schema": "1", "model": config.model, "data": config.data, "images": str(images)}
         write_tensors(path, trainee.results[name].state_dict(), metadata)
 
-    if images == 0:
+    def new_row() -> Row:
+        return {"step": images // config.batch_size, "images": images, **meter.row()}
+
+    ends_here = images >= config.images and all(row["images"] < images for row in log.rows)
+    if images == 0 or ends_here:
         save_samples()
     try:
+        if ends_here:  # where it was stopped, with nothing more to be seen
+            log.append(new_row())
         while images < config.images:
             meter.add(trainee.advance(images // config.batch_size))
             before, images = images, images + config.batch_size
@@ -182,7 +193,7 @@ def fit(
 
             trouble = None
             if finished or crosses(config.log_images, before, images):
-                row: Row = {"step": images // config.batch_size, "images": images, **meter.row()}
+                row = new_row()
                 trouble = diagnose([*log.rows, row], real_deviation)
                 if trouble:
                     row["event"] = trouble
