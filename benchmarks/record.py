@@ -1,9 +1,10 @@
-"""Copies a study to where results are kept: no checkpoints, no events, weights in half precision.
+"""Copies a study to where results are kept: weights in half precision, no checkpoints and events, few grids.
 
     python benchmarks/record.py STUDY results/NAME
 
 What is kept is a study folder still: any command takes its runs, and `capsulegan study ... --out` goes on
-with a copy of it, here or on another machine, training and evaluating only what is not there yet.
+with a copy of it, here or on another machine, training and evaluating only what is not there yet. Of a run's
+sample grids the first, the middle and the last are kept, which its page shows.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from capsulegan.tensors import write_tensors
 LEFT_OUT = shutil.ignore_patterns("checkpoints", "tensorboard", ".lock", "*.safetensors")
 
 
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """Return which files of a folder are not copied."""
+    grids = sorted(name for name in names if Path(folder).name == "samples" and name.endswith(".png"))
+    shown = {grids[index] for index in (0, len(grids) // 2, -1)} if grids else set()
+    return LEFT_OUT(folder, names) | set(grids) - shown
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    shutil.copytree(arguments.study, arguments.out, ignore=LEFT_OUT, dirs_exist_ok=True)
+    shutil.copytree(arguments.study, arguments.out, ignore=left_out, dirs_exist_ok=True)
     for path in arguments.study.glob("runs/*/*.safetensors"):
         target = arguments.out / path.relative_to(arguments.study)
         # the same tensors give other bytes each time, with their metadata in another order
