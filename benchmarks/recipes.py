@@ -2,10 +2,10 @@
 
     python benchmarks/recipes.py --judge RUN [--data mnist] [--out results/recipes.json] [--images 200000]
                                  [--seed 0] [--models gan capsulegan] [--trials plain "r1 1" ...]
-                                 [--labels 100 1000 10000]
+                                 [--labels 100 1000 10000] [--training-images 2000]
 
-Every model gets every trial, with the same images of training. A network sees all training images but the
-last 10,000, which are the validation images: the kernel distance on the judge's features is to them,
+Every model gets every trial, with the same images of training. A network sees all training images, or the
+first so many, but the last 10,000, which are the validation images: the kernel distance on the judge's features is to them,
 and label spreading (20,000 generated images unlabelled; so many of the others labelled; by nearest
 neighbours, a radial and a locally scaled kernel) is scored on 2,000 of them, unless `--labels` names no
 numbers: on CIFAR-10 it takes half as long as training. Each is scored twice: the generator as it is, and
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", nargs="+", default=["gan", "capsulegan"])
     parser.add_argument("--labels", type=int, nargs="*", default=[100, 1_000, 10_000])
+    parser.add_argument("--training-images", type=int)
     parser.add_argument("--trials", nargs="+", default=list(TRIALS), choices=list(TRIALS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -163,7 +164,8 @@ def main() -> None:
     whole = load_data(arguments.data, "train")
     assert whole.labels is not None
     cut = len(whole.images) - VALIDATION
-    train = make_image_data(whole.name, whole.images[:cut], whole.labels[:cut], whole.classes)
+    shown = min(cut, arguments.training_images or cut)
+    train = make_image_data(whole.name, whole.images[:shown], whole.labels[:shown], whole.classes)
     run = load(arguments.judge, resolved_device("auto"))
     judge, features = run.classifier, feature_network(run)
     reference = opinion(judge, whole.images[cut:])
@@ -178,6 +180,8 @@ def main() -> None:
                 "images": arguments.images,
                 "judge": features,
             }
+            if shown < cut:
+                key["training_images"] = shown
             if any(key.items() <= row.items() for row in rows_of(arguments.out)):
                 continue
             settings = {"average_half_life": HALF_LIFE, "threads": 1, **TRIALS[trial]}

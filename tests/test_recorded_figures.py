@@ -69,8 +69,9 @@ def test_kills_and_fuzzing_are_the_records():
 
 def test_the_tables_of_recipes_are_rows_of_the_record():
     """Lines of one seed: kernel distance x 1000, Frechet distance, recognised share, class entropy."""
-    rows = [row for name in ("recipes", "recipes-cifar10") for row in record(f"{name}.json")["rows"]]
-    names = ("kernel_distance", "frechet_distance", "recognised", "class_entropy")
+    names = ("recipes", "recipes-cifar10", "recipes-cifar10-longer")
+    rows = [row for name in names for row in record(f"{name}.json")["rows"]]
+    figures = ("kernel_distance", "frechet_distance", "recognised", "class_entropy")
     lines = re.findall(r"^\| `(?:gan|capsulegan)` \|.*\d.*$", EXPERIMENTS, re.MULTILINE)
     of_one_seed = [line for line in lines if "±" not in line]
     assert len(of_one_seed) > 4
@@ -83,26 +84,33 @@ def test_the_tables_of_recipes_are_rows_of_the_record():
         assert any(
             all(
                 abs(score[name] * (1000 if name == "kernel_distance" else 1) - value) <= 0.51 * place
-                for name, value, place in zip(names, shown, places, strict=True)
+                for name, value, place in zip(figures, shown, places, strict=True)
             )
             for score in found
         ), line
 
 
-def test_the_table_of_recipes_for_cifar10_is_the_record():
-    """All of it: a line for each row, with coverage and the averaged generator's distance besides."""
-    rows = record("recipes-cifar10.json")["rows"]
-    lines = EXPERIMENTS.split("coverage | Fréchet, averaged |")[1].split("\n\n")[0].splitlines()[2:]
+@pytest.mark.parametrize(
+    ("name", "heading", "shown", "other"),
+    [
+        ("recipes-cifar10", "coverage | Fréchet, averaged |", *KINDS),
+        ("recipes-cifar10-longer", "coverage | Fréchet, not averaged |", *reversed(KINDS)),
+    ],
+)
+def test_the_tables_of_recipes_for_cifar10_are_the_records(name, heading, shown, other):
+    """All of them: a line for each row, with coverage and the other kind of generator's distance besides."""
+    rows = record(f"{name}.json")["rows"]
+    lines = EXPERIMENTS.split(heading)[1].split("\n\n")[0].splitlines()[2:]
     assert len(lines) == len(rows)
     for line, row in zip(lines, rows, strict=True):
         model, recipe, *cells = cells_of(line)
-        plain, averaged = (row[kind] for kind in KINDS)
+        scores = row[shown]
         assert (model.strip("`"), trial_of(recipe)) == (row["model"], row["trial"])
         assert cells == [
-            f"{1000 * plain['kernel_distance']:.0f}",
-            f"{plain['frechet_distance']:.1f}",
-            *(f"{plain[figure]:.3f}" for figure in ("recognised", "class_entropy", "coverage")),
-            f"{averaged['frechet_distance']:.1f}",
+            f"{1000 * scores['kernel_distance']:.0f}",
+            f"{scores['frechet_distance']:.1f}",
+            *(f"{scores[figure]:.3f}" for figure in ("recognised", "class_entropy", "coverage")),
+            f"{row[other]['frechet_distance']:.1f}",
         ]
 
 
@@ -157,6 +165,34 @@ def test_the_table_of_larger_steps_is_the_record():
             ]
             new, old, capsules = (f"{value:.{places}f}" for value in values)
             assert cell == f"{new} ({old}; {capsules})"
+
+
+def test_the_tables_of_larger_steps_and_of_long_runs_on_cifar10_are_the_records():
+    found = [record(f"{name}.json")["rows"] for name in ("cifar10-smaller-steps", "cifar10/results")]
+    lines = EXPERIMENTS.split("| | 2e-4, halved every 500,000 |")[1].split("\n\n")[0].splitlines()[2:]
+    for line in lines:
+        name, *cells = cells_of(line)
+        keys = {"table": "evaluation", "figure": "frechet_distance", "model": name.strip("`")}
+        for cell, rows in zip(cells, found, strict=True):
+            values = [row["value"] for row in rows if keys.items() <= row.items()]
+            assert cell == (f"{statistics.fmean(values):.2f}" if values else "")
+    longer = [record(f"{name}.json")["rows"] for name in ("cifar10-long/results", "cifar10-long-plain")]
+    columns = [distances_over_training(rows, f"{m}-best") for m in ("gan", "capsulegan") for rows in longer]
+    lines = EXPERIMENTS.split("| images | `gan-best` | without |")[1].split("\n\n")[0].splitlines()[2:]
+    assert [int(cells_of(line)[0].replace(",", "")) for line in lines] == sorted(set().union(*columns))
+    for line in lines:
+        images, *cells = cells_of(line)
+        shown = [float(cell) if cell else None for cell in cells]
+        found = [column.get(int(images.replace(",", ""))) for column in columns]
+        assert shown == [each and round(each, 2) for each in found]
+    for before, column in (("hair** (", columns[2]), ("more** (", columns[0])):
+        assert f"{before}{column[max(column)] / column[1_500_032]:.2f}" in EXPERIMENTS
+
+
+def distances_over_training(rows, model):
+    """Frechet distances of a model by the images that it has seen."""
+    keys = {"table": "progress", "figure": "frechet_distance", "model": model}
+    return {row["settings"]["images_seen"]: row["value"] for row in rows if keys.items() <= row.items()}
 
 
 def test_the_table_of_heads_is_the_record():
@@ -226,8 +262,9 @@ def test_a_discussion_quotes_its_records(study):
     batch_statistics = study / "battle-batch-statistics.json"
     rows = json.loads(batch_statistics.read_text()) if batch_statistics.exists() else []
     known = []
-    for path in ROOT.glob("results/*/results.json"):  # other studies of the same data may be quoted
-        if (other := json.loads(path.read_text()))["data"]["name"] == data:
+    for path in (*ROOT.glob("results/*/results.json"), *ROOT.glob("results/*.json")):
+        other = json.loads(path.read_text())  # other studies of the same data may be quoted
+        if other.get("data", {}).get("name") == data:
             rows += other["rows"]
             known += means_over_seeds(other["rows"])
     known += [figure for row in rows for figure in (row["value"], *map(row["settings"].get, ("low", "high")))]
@@ -313,11 +350,10 @@ def test_runs_side_by_side_on_a_gpu_are_the_record():
     assert f"{round(served[0], -3):,} and {round(served[1], -3):,} two at once" in page
     assert f"{round(six[0], -2):,} and {round(six[1], -2):,} each of six" in page
     assert f"{round(3 * sum(six), -3):,} together" in page
-    for model, shown in zip(models, six, strict=True):
-        logs = [ROOT / "results" / "cifar10" / "runs" / f"{model}-s{seed}" / "log.jsonl" for seed in (1, 2)]
-        logged = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
-        middle = [row["images_per_second"] for row in logged if 800_000 < row["images"] < 1_200_000]
-        assert shown == round(statistics.median(middle))
+    fourteen = sum(row["images"] / row["seconds"] for row in record("recipes-cifar10-longer.json")["rows"])
+    assert f"{round(fourteen, -3):,.0f} fourteen together" in page
+    logged = record("gpu/side-by-side.json")["rows"][-1]["logged"]
+    assert six == [round(statistics.median(logged[model])) for model in models]
 
 
 def test_the_judges_errors_in_the_readme_are_their_cards():
