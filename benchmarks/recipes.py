@@ -5,11 +5,11 @@
                                  [--labels 100 1000 10000] [--training-images 2000]
 
 Every model gets every trial, with the same images of training. A network sees all training images, or the
-first so many, but the last 10,000, which are the validation images: the kernel distance on the judge's features is to them,
-and label spreading (20,000 generated images unlabelled; so many of the others labelled; by nearest
-neighbours, a radial and a locally scaled kernel) is scored on 2,000 of them, unless `--labels` names no
-numbers: on CIFAR-10 it takes half as long as training. Each is scored twice: the generator as it is, and
-the moving average of its weights over a half-life of 20,000 images. Trials that stand in `--out` already
+first so many, but the last 10,000, which are the validation images: the kernel distance on the judge's
+features is to them, and label spreading (20,000 generated images unlabelled; so many of the others labelled;
+by nearest neighbours, a radial and a locally scaled kernel) is scored on 2,000 of them, unless `--labels`
+names no numbers: on CIFAR-10 it takes half as long as training. Each is scored twice: the generator as it is,
+and the moving average of its weights over a half-life of 20,000 images. Trials that stand in `--out` already
 are not repeated.
 """
 
@@ -121,6 +121,12 @@ TRIALS |= {
         "discriminator_learning_rate": 4e-4,
         "generator_learning_rate": 4e-4,
     },
+    "the same, both 4e-4, mirror,translation": {
+        **ON_CIFAR10,
+        "discriminator_learning_rate": 4e-4,
+        "generator_learning_rate": 4e-4,
+        "augmentation": "mirror,translation",
+    },
     "the same, both 1e-4": {
         **ON_CIFAR10,
         "discriminator_learning_rate": 1e-4,
@@ -179,10 +185,9 @@ def main() -> None:
                 "seed": arguments.seed,
                 "images": arguments.images,
                 "judge": features,
+                "training_images": arguments.training_images,
             }
-            if shown < cut:
-                key["training_images"] = shown
-            if any(key.items() <= row.items() for row in rows_of(arguments.out)):
+            if any({"training_images": None, **row}.items() >= key.items() for row in rows_of(arguments.out)):
                 continue
             settings = {"average_half_life": HALF_LIFE, "threads": 1, **TRIALS[trial]}
             config = resolved(
