@@ -223,6 +223,14 @@ def test_a_study_that_grew_by_some_seeds_of_one_model_is_complete(make_study: Ma
     assert "600,000 images a run: GAN, 2 seeds; CapsuleGAN, 1 seed." in page
 
 
+def test_runs_that_were_ended_sooner_are_said_to_be(make_study: MakeStudy) -> None:
+    rows = make_rows(("gan", "capsulegan"), (0,))
+    for model, images in (("gan", 400_000), ("capsulegan", 500_032)):
+        row = next(row for row in rows if (row["model"], row["figure"]) == (model, "images"))
+        row["value"] = images
+    assert "400,000 to 500,032 images a run: GAN" in page_of(make_study(rows=rows))
+
+
 def test_an_empty_study_still_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"schema": 1, "rows": []}')
     page = page_of(tmp_path)
