@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from capsulegan.errors import UserError
+from capsulegan.study.collect import training_rows
 from capsulegan.study.configuration import StudyConfig
 from capsulegan.study.execute import KINDS, execute
 from capsulegan.study.plan import Cell, Stage, described, evaluation_stages, training_cells
@@ -204,6 +205,19 @@ def test_a_stage_that_is_missing_is_made_again_alike(study):
     execute(tiny(), folder, Heard())
     for first, second in zip(rows, json.loads(path.read_text()), strict=True):
         assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_a_log_whose_last_row_has_no_speed_leaves_the_speed_of_the_others(study, tmp_path):
+    """That of a run which ended where it was stopped."""
+    folder = shutil.copytree(study[0] / "runs" / "gan-s0", tmp_path / "gan-s0")
+    log = folder / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[-1].pop("images_per_second")
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    figures = {row["figure"]: row["value"] for row in training_rows(folder, Cell("gan", 0))}
+    assert figures["images"] == 640
+    assert figures["images_per_second"] == pytest.approx(lines[0]["images_per_second"], abs=0.06)
+    assert figures["seconds"] == pytest.approx(640 / lines[0]["images_per_second"], abs=0.06)
 
 
 def test_a_failed_run_is_reported_and_does_not_stop_the_others(study, tmp_path):

@@ -67,16 +67,19 @@ def training_rows(folder: Path, cell: Cell) -> list[ResultRow]:
     except UserError:
         return []
     log = list(read_log(folder / "log.jsonl"))
-    seconds, before = 0.0, 0
-    for row in log:
-        seconds += (row["images"] - before) / max(row.get("images_per_second") or 0.0, SLOWEST)
-        before = row["images"]
     if not log:
         return []
+    seconds, timed, before = 0.0, 0, 0
+    for row in log:
+        if (rate := row.get("images_per_second")) is not None:
+            seconds += (row["images"] - before) / max(rate, SLOWEST)
+            timed += row["images"] - before
+        before = row["images"]
+    rate = timed / seconds if timed else SLOWEST  # the last row has none if the run ends where it was stopped
     figures: dict[str, float] = {
         "images": before,
-        "seconds": round(seconds, 1),
-        "images_per_second": round(before / seconds, 1),
+        "seconds": round(before / rate, 1),
+        "images_per_second": round(rate, 1),
         "skipped_steps": sum(row.get("skipped_steps") or 0 for row in log),
         **{f"{name}_parameters": count for name, count in counts.items()},
         "step_gigaflops": round(step_flops(run.config, run.data.shape) / 1e9, 3),
