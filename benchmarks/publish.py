@@ -60,7 +60,7 @@ def median_seed(rows: list[dict[str, Any]], model: str) -> tuple[int, int]:
     distances = sorted(
         (row["value"], row["seed"])
         for row in rows
-        if (row["figure"], row["model"]) == ("kernel_distance", model)
+        if (row["table"], row["figure"], row["model"]) == ("evaluation", "kernel_distance", model)
     )
     return int(distances[(len(distances) - 1) // 2][1]), len(distances)
 
@@ -71,6 +71,7 @@ def spreading_errors(rows: list[dict[str, Any]], model: str, seed: int) -> str:
         f"| {row['settings']['labels']:,} | {kernel_of(row['settings'])} | {row['value']:.4f} |"
         for row in rows
         if (row["figure"], row["model"], row["seed"]) == ("label_spreading_error", model, seed)
+        and "features" not in row["settings"]
     ]
     head = (
         "\nErrors on the test images when labels spread over 50,000 of its images:\n\n"
