@@ -114,6 +114,21 @@ def test_the_tables_of_recipes_for_cifar10_are_the_records(name, heading, shown,
         ]
 
 
+def test_the_table_of_few_training_images_is_the_record():
+    lines = (
+        EXPERIMENTS.split("| training images, model | augmentation |")[1].split("\n\n")[0].splitlines()[2:]
+    )
+    for line, row in zip(lines, record("recipes-cifar10-few.json")["rows"], strict=True):
+        scores = row["averaged"]
+        assert cells_of(line) == [
+            f"{row['training_images']:,}, `{row['model']}`",
+            row["settings"].get("augmentation", "none"),
+            f"{scores['frechet_distance']:.1f}",
+            f"{scores['coverage']:.3f}",
+            f"{scores['class_entropy']:.3f}",
+        ]
+
+
 def trial_of(recipe):
     """The name in the record of a recipe as tables have it."""
     trial = recipe.lower().replace("r1, weight", "r1")
