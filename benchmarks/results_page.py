@@ -58,7 +58,7 @@ def page() -> str:
         parts.append(f"## {name}\n")
         parts.append(
             f"`{results['command']}`, version {results['version']}, {facts['date']}, {facts['cores']} cores "
-            f"({facts['processor']}), torch {facts['torch']}.\n"
+            f"({facts['processor']}), torch {facts['torch']}{trained_on(path.parent)}.\n"
         )
         parts += [
             f"![{name}, {picture.stem}](figures/{name}-{picture.name})"
@@ -69,6 +69,16 @@ def page() -> str:
             parts.append("\n" + discussion.read_text().strip() + "\n")
         parts += ["\n" + to_markdown(table) + "\n" for table in tables_of(results)]
     return "\n".join(parts).strip() + "\n"
+
+
+def trained_on(study: Path) -> str:
+    """Return on which GPUs runs of a study were trained, if any were."""
+    environments = [json.loads(path.read_text()) for path in sorted(study.glob("runs/*/environment.json"))]
+    gpus = [facts["gpu"] for facts in environments if "gpu" in facts]
+    return "".join(
+        f"; {gpus.count(gpu)} of {len(environments)} runs were trained on one {gpu}"
+        for gpu in dict.fromkeys(gpus)
+    )
 
 
 def tables_for_readme() -> str:

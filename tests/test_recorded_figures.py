@@ -204,6 +204,51 @@ def test_the_tables_of_larger_steps_and_of_long_runs_on_cifar10_are_the_records(
         assert f"{before}{column[max(column)] / column[1_500_032]:.2f}" in EXPERIMENTS
 
 
+def test_what_is_said_of_trials_and_long_runs_on_cifar10_follows_from_the_records():
+    readme, log = (" ".join(text.split()) for text in ((ROOT / "README.md").read_text(), EXPERIMENTS))
+    long, study = (record(f"cifar10{name}/results.json")["rows"] for name in ("-long", ""))
+    gan, capsules = (distances_over_training(long, f"{name}-best") for name in ("gan", "capsulegan"))
+    spans = [f"from {each[1_500_032]:.1f} to {each[max(each)]:.1f}" for each in (capsules, gan)]
+    assert f"bring CapsuleGAN {spans[0]} and the GAN {spans[1]}" in readme
+    assert f"the longest here saw {round(max(capsules), -5):,}" in readme
+
+    earlier = record("cifar10-smaller-steps.json")["rows"]
+    shares = [
+        each[max(each)] / mean_distance(earlier, model)
+        for each, model in ((capsules, "capsulegan-best"), (gan, "gan-best"))
+    ]
+    assert f"has at that length it is {shares[0]:.2f} and {shares[1]:.2f}" in log
+    models = ("capsulegan-best", "capsulegan-bce-best", "gan-best", "gan-margin-best")
+    means = [mean_distance(study, model) for model in models]
+    assert sum(means[:2]) / sum(means[2:]) == pytest.approx(1.2, abs=0.02), "a fifth larger"
+
+    trials = {
+        (row["trial"], row["model"]): row["averaged"]["frechet_distance"]
+        for row in record("recipes-cifar10-longer.json")["rows"]
+    }
+
+    def ratio(trial, model):
+        return trials[f"the same, {trial}", model] / trials["r1 0.1, halved every 1,500,000", model]
+
+    gains = [f"{100 * (1 - ratio('both 4e-4', model)):.0f} %" for model in ("gan", "capsulegan")]
+    assert f"by {gains[0]} for the GAN, by {gains[1]} for CapsuleGAN" in log
+    costs = [
+        f"{100 * (math.sqrt(ratio(policies, 'gan') * ratio(policies, 'capsulegan')) - 1):.0f} %"
+        for policies in ("mirror", "mirror,translation", "mirror,color,translation,cutout")
+    ]
+    assert f"mirror {costs[0]}, with translation {costs[1]}, all four policies {costs[2]}" in log
+    few = [row for row in record("recipes-cifar10-few.json")["rows"] if row["training_images"] == 500]
+    for model in ("gan", "capsulegan"):
+        plain, changed = (row["averaged"]["frechet_distance"] for row in few if row["model"] == model)
+        assert changed < plain / 2, "more than halves"
+
+
+def mean_distance(rows, model):
+    """The mean Frechet distance of a study's runs of a model."""
+    keys = {"table": "evaluation", "figure": "frechet_distance", "model": model}
+    return statistics.fmean(row["value"] for row in rows if keys.items() <= row.items())
+
+
 def distances_over_training(rows, model):
     """Frechet distances of a model by the images that it has seen."""
     keys = {"table": "progress", "figure": "frechet_distance", "model": model}
@@ -255,10 +300,11 @@ def means_over_seeds(rows):
     groups = defaultdict(list)
     for row in rows:
         settings = (
-            row["settings"].get(name) for name in ("rule", "batch_norm", "labels", "chosen", "features")
+            row["settings"].get(name)
+            for name in ("rule", "batch_norm", "labels", "chosen", "features", "images_seen")
         )
         if row["value"] is not None:
-            groups[row["figure"], row["model"], *settings].append(row["value"])
+            groups[row["table"], row["figure"], row["model"], *settings].append(row["value"])
     return [statistics.fmean(values) for values in groups.values()]
 
 
@@ -276,13 +322,12 @@ def test_a_discussion_quotes_its_records(study):
     data = results["data"]["name"]
     batch_statistics = study / "battle-batch-statistics.json"
     rows = json.loads(batch_statistics.read_text()) if batch_statistics.exists() else []
-    known = []
+    rows += results["rows"]
+    known = [row["value"] for row in rows]
     for path in (*ROOT.glob("results/*/results.json"), *ROOT.glob("results/*.json")):
-        other = json.loads(path.read_text())  # other studies of the same data may be quoted
+        other = json.loads(path.read_text())  # of other studies of the same data, means may be quoted
         if other.get("data", {}).get("name") == data:
-            rows += other["rows"]
             known += means_over_seeds(other["rows"])
-    known += [figure for row in rows for figure in (row["value"], *map(row["settings"].get, ("low", "high")))]
     for log in study.glob("runs/capsulegan-best-s*/log.jsonl"):
         last = [row for row in map(json.loads, log.read_text().splitlines()) if "real_probability" in row][-1]
         known += [last["real_probability"], last["fake_probability"]]
@@ -296,7 +341,10 @@ def test_a_discussion_quotes_its_records(study):
     ]  # the goal
     assert len(quoted) > 30
     shown = set(
-        re.findall(r"\d+\.\d+", " ".join(c for t in tables_of(results) for row in t.rows for c in row))
+        re.findall(
+            r"\d+\.\d+",
+            " ".join(re.sub(r"\[.*?\]", "", c) for t in tables_of(results) for row in t.rows for c in row),
+        )
     )
     for text, scale in quoted:
         places = len(text.partition(".")[2])

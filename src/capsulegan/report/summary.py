@@ -51,15 +51,11 @@ def _subject(rows: Sequence[Row], results: Mapping[str, Any], settings: Mapping[
     models = models_of(rows, settings)
     seeds = {model: {r["seed"] for r in rows if model in r["model"].split(":")} for model in models}
     data = words.data_name(str(results["data"].get("name", "")))
-    images = settings.get("images")
-    seen = sorted(
-        {int(each) for m in models for each in by_seed(chosen(rows, model=m, figure="images")).values()}
-    )
-    if not isinstance(images, int) or (seen and seen[0] < images):  # of runs that were ended sooner
-        images = " to ".join(f"{each:,}" for each in dict.fromkeys([*seen[:1], *seen[-1:]]))
-    else:
-        images = f"{images:,}"
-    shown = f" for {images} images a run" if images else ""
+    seen = {int(each) for m in models for each in by_seed(chosen(rows, model=m, figure="images")).values()}
+    images = [settings["images"]] if isinstance(settings.get("images"), int) else []
+    if seen and (not images or min(seen) < images[0]):  # of runs that were ended sooner
+        images = sorted({min(seen), max(seen)})
+    shown = f" for {' to '.join(f'{each:,}' for each in images)} images a run" if images else ""
     alike: dict[int, list[str]] = {}
     for model in models:
         alike.setdefault(len(seeds[model]), []).append(words.model_name(model))

@@ -63,7 +63,10 @@ def augmented(images: Tensor, numbers: Tensor, policies: tuple[str, ...]) -> Ten
         torch.arange(size, device=images.device).expand(len(images), size) for size in images.shape[2:]
     )
     if "translation" in policies:
-        rows, columns = rows - steps(down, rows.shape[1] // 8), columns - steps(right, columns.shape[1] // 8)
+        rows, columns = (
+            rows - offsets(down, rows.shape[1] // 8),
+            columns - offsets(right, columns.shape[1] // 8),
+        )
     if "mirror" in policies:
         columns = torch.where((mirror < 0.5)[:, None], columns.shape[1] - 1 - columns, columns)
     if "translation" in policies or "mirror" in policies:
@@ -85,8 +88,8 @@ def recoloured(images: Tensor, brightness: Tensor, saturation: Tensor, contrast:
     return mean + contrast[:, None, None, None] * (images - mean)
 
 
-def steps(chance: Tensor, most: int) -> Tensor:
-    """Return whole numbers from -most to most, each as likely: (B,) in [0, 1) -> (B, 1)."""
+def offsets(chance: Tensor, most: int) -> Tensor:
+    """Return whole pixels from -most to most, each as likely: (B,) in [0, 1) -> (B, 1)."""
     return ((2 * most + 1) * chance).floor().long()[:, None] - most
 
 
